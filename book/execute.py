@@ -1,0 +1,125 @@
+"""Bring every notebook of the book up to date with its text twin: `make notebooks`.
+
+A chapter is `NAME.md` (MyST, the file people edit) beside `NAME.ipynb` (executed, with outputs). A
+notebook is run again, top to bottom, if one of its code cells changed or a module of `icrl` that it
+imports, directly or not; otherwise only its text is renewed. Running is deterministic: a second run
+writes the same bytes. `--check` writes nothing and exits 1 if something is out of date; `--all` runs
+every notebook.
+"""
+
+import argparse
+import ast
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+BOOK = Path(__file__).resolve().parent
+PACKAGE = BOOK.parent / "icrl"
+
+
+def chapters():
+    """The text twins, by name: every Markdown file of the book that has code cells."""
+    return sorted(p for p in BOOK.glob("*.md") if p.read_text().startswith("---\njupytext:"))
+
+
+def module_file(name):
+    """The file of a module of the package, or None."""
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    candidates = [path.with_suffix(".py"), path / "__init__.py"]
+    return next((p for p in candidates if name.split(".")[0] == "icrl" and p.is_file()), None)
+
+
+def imported(source):
+    """Names of modules that a piece of Python may import."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def fingerprint(notebook):
+    """Hash of what the outputs depend on: the code cells and the package's modules behind them."""
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    files, waiting = set(), [name for source in code for name in imported(source)]
+    while waiting:
+        file = module_file(waiting.pop())
+        if file and file not in files:
+            files.add(file)
+            waiting += imported(file.read_text())
+    text = "\0".join(code + [f.read_text() for f in sorted(files)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_text_twin(path):
+    """The notebook that the Markdown file describes, without outputs, with fixed cell ids."""
+    notebook = jupytext.read(path)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03d}"
+    notebook.metadata.pop("language_info", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata["icrl"] = {"fingerprint": fingerprint(notebook)}
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def run(notebook):
+    """Execute in a fresh kernel; keep outputs and counts, drop what differs between runs."""
+    metadata = notebook.metadata.copy()
+    NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(BOOK)}},
+    ).execute()
+    notebook.metadata = metadata
+
+
+def take_outputs(notebook, old):
+    """Copy outputs cell by cell from a notebook with the same code."""
+    pairs = [[c for c in nb.cells if c.cell_type == "code"] for nb in (notebook, old)]
+    for new_cell, old_cell in zip(*pairs, strict=True):
+        new_cell.outputs, new_cell.execution_count = old_cell.outputs, old_cell.execution_count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if out of date")
+    parser.add_argument("--all", action="store_true", help="run every notebook")
+    parser.add_argument("names", nargs="*", help="chapters to look at (default: all)")
+    options = parser.parse_args()
+    stale = []
+    for path in chapters():
+        if options.names and path.stem not in options.names:
+            continue
+        target, notebook = path.with_suffix(".ipynb"), read_text_twin(path)
+        old = nbformat.read(target, as_version=4) if target.exists() else None
+        same_code = old and old.metadata.get("icrl") == notebook.metadata["icrl"]
+        if same_code and not options.all:
+            take_outputs(notebook, old)
+        elif not options.check:
+            print(f"running {path.name} ... ", end="", flush=True)
+            start = time.perf_counter()
+            run(notebook)
+            print(f"{time.perf_counter() - start:.0f} s")
+        text = nbformat.writes(notebook) + "\n"
+        if target.exists() and target.read_text() == text:
+            continue
+        stale.append(target.name)
+        if not options.check:
+            target.write_text(text)
+    if options.check and stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run `make notebooks`")
+    print(f"{len(stale)} notebook(s) renewed" if stale else "all notebooks are up to date")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""Every statement of the book with the check that backs it; ``python -m icrl`` runs them all.
+
+Nothing in the package imports this. One module for each chapter, collected in ``CLAIMS``.
+"""
+
+from icrl.claims import softmax_td, softmax_transformer
+from icrl.claims.registry import Claim, Evidence, table
+
+CLAIMS: tuple[Claim, ...] = softmax_td.CLAIMS + softmax_transformer.CLAIMS
+
+__all__ = ["CLAIMS", "Claim", "Evidence", "table"]

@@ -1,0 +1,73 @@
+"""What a claim is, and how a table of them is run."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one check saw: it holds if the error is at most the tolerance (NaN never is).
+
+    ``error`` is the largest of all instances; ``seen`` says in words what was looked at.
+    """
+
+    error: float
+    tolerance: float
+    seen: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return bool(self.error <= self.tolerance)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the book with the check that backs it.
+
+    Attributes:
+        id: short name, unique.
+        source: the paper and the place in it, or ``"ours"``.
+        statement: one sentence, in MyST with TeX.
+        kind: ``"identity"`` (both sides computed apart, difference measured), ``"symbolic"`` (algebra, no
+            numbers), ``"limit"`` (a rate towards a limit), ``"control"`` (a broken construction must
+            miss; the error is the distance still lacking from a clear miss).
+        section: label of the section of the book that proves it.
+        check: draws fresh instances from the generator and returns the evidence.
+    """
+
+    id: str
+    source: str
+    statement: str
+    kind: str
+    section: str
+    check: Callable[[np.random.Generator], Evidence]
+
+
+def relative_error(computed, expected) -> float:
+    """Largest difference, relative to the largest expected entry where that exceeds 1."""
+    computed, expected = np.asarray(computed), np.asarray(expected)
+    if computed.shape != expected.shape:
+        raise ValueError(f"computed has shape {computed.shape}; expected has {expected.shape}")
+    return float(np.abs(computed - expected).max() / max(1.0, np.abs(expected).max()))
+
+
+def largest(errors: Iterable[float]) -> float:
+    """The largest error; NaN if any is, so that a NaN can never hide."""
+    return float(np.max(list(errors)))
+
+
+def table(claims: Iterable[Claim], rng: np.random.Generator) -> tuple[str, bool]:
+    """Check each claim; the report as text, and whether all hold."""
+    lines, all_hold = [], True
+    for claim in claims:
+        evidence = claim.check(rng)
+        all_hold &= evidence.holds
+        verdict = "holds" if evidence.holds else "FAILS"
+        lines.append(
+            f"{verdict}  {claim.id:<28} {claim.kind:<9} error {evidence.error:8.1e}"
+            f"  tolerance {evidence.tolerance:7.0e}  {evidence.seen}"
+        )
+    return "\n".join(lines), all_hold

@@ -1,0 +1,244 @@
+"""The softmax transformer that runs weighted softmax TD: prompt, weights, forward pass.
+
+Source: Xie et al. (2026), eqs. (1)-(3), (10), (12)-(15), (18), (19). See
+:doc:`/book/softmax-transformer`. Nothing here calls :mod:`icrl.softmax_td`.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from icrl import _validation as valid
+from icrl.attention import LARGEST_SCORE_MATRIX, softmax_attention, softmax_weights
+
+
+def softmax_td_prompt(
+    features: Float[np.ndarray, "*b S d"],
+    states: Int[np.ndarray, "*b n_plus_1"],
+    rewards: Float[np.ndarray, "*b n"],
+    queries: Int[np.ndarray, "*b q"] | None = None,
+) -> Float[Tensor, "*b d_plus_3 N"]:
+    """The prompt ``[X; R; 0; 0]`` of eq. (10): one column for each state of the trajectory.
+
+    Rows: ``d`` features, the reward received on leaving the column's state (0 in the query column),
+    the target memory, the current memory.
+
+    Args:
+        features: ``(*batch, S, d)``.
+        states: ``(*batch, n+1)``; the last state is the query.
+        rewards: ``(*batch, n)``.
+        queries: ``(*batch, q)``, further states to evaluate in the same pass (ours). They follow as
+            columns after ``S_n``; run the transformer with ``num_queries = 1 + q``.
+
+    Returns:
+        ``(*batch, d+3, n+1+q)`` in float64.
+    """
+    features = valid.array("features", features, max(np.ndim(features), 2))
+    states = valid.trajectory(states, features.shape[-2])
+    rewards = valid.rewards_of(states, rewards)
+    columns = states
+    if queries is not None:
+        queries = valid.indices("queries", queries, features.shape[-2], "states")
+        if queries.shape[:-1] != states.shape[:-1]:
+            raise ValueError(
+                f"queries has shape {queries.shape}; before its last axis it must be {states.shape[:-1]}"
+            )
+        columns = np.concatenate([states, queries], axis=-1)
+    if features.shape[:-2] != states.shape[:-1]:
+        raise ValueError(
+            f"features has batch dimensions {features.shape[:-2]}; states has {states.shape[:-1]}"
+        )
+    num_features, num_columns = features.shape[-1], columns.shape[-1]
+    prompt = np.zeros((*states.shape[:-1], num_features + 3, num_columns))
+    prompt[..., :num_features, :] = np.take_along_axis(features, columns[..., None], -2).swapaxes(-1, -2)
+    prompt[..., num_features, : rewards.shape[-1]] = rewards
+    return torch.from_numpy(prompt)
+
+
+def softmax_td_weights(
+    num_features: int, step_size: float | Sequence[float] = 1.0
+) -> tuple[Float[Tensor, "*L D D"], Float[Tensor, "D D"]]:
+    """The construction of eq. (12): attend by features, write reward + target - current.
+
+    Args:
+        num_features: ``d >= 1``.
+        step_size: ``alpha > 0``; the paper has 1. A sequence gives each layer its own (ours).
+
+    Returns:
+        ``value_weights``: ``(d+3, d+3)``, or ``(L, d+3, d+3)`` for a sequence of ``L`` step sizes; zero
+        but for its last row ``alpha [0, 1, 1, -1]``. ``score_weights``: ``diag(I_d, 0, 0, 0)``. Float64.
+    """
+    num_features = valid.count("num_features", num_features, 1)
+    steps = torch.from_numpy(valid.step_sizes(step_size, np.size(step_size)))
+    size = num_features + 3
+    value = torch.zeros(len(steps), size, size, dtype=torch.float64)
+    value[:, -1, -3:] = steps[:, None] * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    score = torch.zeros(size, size, dtype=torch.float64)
+    score.diagonal()[:num_features] = 1
+    return (value if np.ndim(step_size) else value[0]), score
+
+
+class SoftmaxTransformer(nn.Module):
+    """Layers of softmax attention, each followed by the temporal shift of the target memory.
+
+    With ``Y`` the output of the attention block, a layer maps ``Z`` to
+
+    - ``head="shift"``: ``U (Z + Y) + W (Z + Y) Pi``, Lemma 1 and eqs. (18), (19): one head, then a shift
+      without parameters that clears the target row and writes ``gamma`` x the current row, moved one
+      column back, into it;
+    - ``head="dual"``: ``Z + Y + W Y Pi``, eqs. (13)-(15): a second head adds the moved and scaled update
+      to the target row.
+
+    They are the same map on prompts whose target row is ``gamma`` x the moved current row.
+
+    Args:
+        num_layers: ``L >= 0``.
+        discount: ``gamma`` in ``[0, 1)``.
+        value_weights: ``V``, ``(D, D)``, shared by all layers, or ``(L, *batch, D, D)``.
+        score_weights: ``A``, likewise.
+        head: ``"shift"`` or ``"dual"``.
+
+    The weights become parameters that need a gradient exactly where the given tensors do; call
+    ``requires_grad_()`` to train. Both are cast to dtype and device of the prompt.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        discount: float,
+        value_weights: Float[Tensor, "..."],
+        score_weights: Float[Tensor, "..."],
+        head: Literal["shift", "dual"] = "shift",
+    ):
+        super().__init__()
+        self.num_layers = valid.count("num_layers", num_layers, 0)
+        self.discount = valid.discount(discount)
+        if head not in ("shift", "dual"):
+            raise ValueError(f"head is {head!r}; it must be 'shift' or 'dual'")
+        self.head = head
+        for name, weights in (("value_weights", value_weights), ("score_weights", score_weights)):
+            _check_weights(name, weights, self.num_layers)
+            setattr(self, name, nn.Parameter(weights.detach().clone(), weights.requires_grad))
+        if value_weights.shape[-1] != score_weights.shape[-1]:
+            raise ValueError(
+                f"score_weights has shape {tuple(score_weights.shape)} and value_weights "
+                f"{tuple(value_weights.shape)}; both must be D x D for the same D"
+            )
+
+    def forward(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Float[Tensor, "*c D N"]:
+        """The prompt after the last layer.
+
+        Args:
+            prompt: ``(*batch, D, N)``.
+            num_queries: number of last columns that are never a source.
+        """
+        return deque(self.layers(prompt, num_queries), maxlen=1).pop()
+
+    def values(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Float[Tensor, "L_plus_1 *c N"]:
+        """The current-memory row before the first layer and after each: ``(num_layers+1, *batch, N)``."""
+        rows = [z[..., -1, :] for z in self.layers(prompt, num_queries)]
+        return torch.stack(torch.broadcast_tensors(*rows))
+
+    def layers(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Iterator[Tensor]:
+        """The prompt, then what each layer makes of it."""
+        size = self.value_weights.shape[-1]
+        if prompt.ndim < 2 or prompt.shape[-2] != size:
+            raise ValueError(f"prompt has shape {tuple(prompt.shape)}; it must be (..., {size}, N)")
+        if not prompt.dtype.is_floating_point:
+            raise ValueError(f"prompt has dtype {prompt.dtype}; it must be floating point")
+        if not prompt.isfinite().all():
+            raise ValueError("prompt holds NaN or infinity; every entry must be finite")
+        valid.count("num_queries", num_queries, 1)
+        if prompt.shape[-1] <= num_queries:
+            raise ValueError(
+                f"prompt has {prompt.shape[-1]} columns and num_queries is {num_queries}; "
+                "at least one column must be a source"
+            )
+        return self._layers(prompt, num_queries)
+
+    def _layers(self, prompt, num_queries):
+        value, score = self.value_weights.to(prompt), self.score_weights.to(prompt)
+        attend = self._attention(prompt, value, score, num_queries)
+        yield prompt
+        for layer in range(self.num_layers):
+            prompt = self._shift(prompt, attend(prompt, layer))
+            yield prompt
+
+    def _shift(self, prompt, update):
+        """One of the two ways to renew the target memory; `update` is the attention block's output."""
+        result = prompt + update
+        current = (update if self.head == "dual" else result)[..., -1, :]
+        moved = self.discount * torch.cat([current[..., 1:], torch.zeros_like(current[..., :1])], -1)
+        target = result[..., -2, :] + moved if self.head == "dual" else moved
+        return torch.cat([result[..., :-2, :], target[..., None, :], result[..., -1:, :]], -2)
+
+    def _attention(self, prompt, value, score, num_queries):
+        """The cheapest exact attention block: a function of the prompt and the number of the layer.
+
+        Where layers share scores that read features and rewards only, and no layer writes to those
+        rows, the attention weights are the same in all layers and are computed once. Tokens that look
+        alike to the scores are then grouped, so that tabular contexts of any length cost little.
+        Gradients need the memory entries of the scores, so under autograd nothing is skipped.
+        """
+        frozen = (
+            (score.ndim == 2 or len(score) == 1)
+            and not (score[..., -2:, :].any() or score[..., :, -2:].any())
+            and not value[..., :-2, :].any()
+        )
+        differentiated = torch.is_grad_enabled() and (
+            value.requires_grad or score.requires_grad or prompt.requires_grad
+        )
+        if not frozen or differentiated:
+            return lambda z, i: softmax_attention(z, _of(value, i), _of(score, i), num_queries)
+        num_sources = prompt.shape[-1] - num_queries
+        score = _of(score, 0)
+        if prompt.ndim == 2 and score.ndim == 2:
+            used = prompt * (score.any(0) | score.any(1))[:, None]
+            kinds, kind = torch.unique(used, dim=1, return_inverse=True)
+            if 4 * kinds.shape[1] <= num_sources:
+                weights = _grouped_weights(kinds, kind[:num_sources], score)
+
+                def grouped(z, i):
+                    written = _of(value, i) @ z[:, :num_sources]
+                    total = written.new_zeros(*written.shape[:-1], kinds.shape[1])
+                    total.index_add_(-1, kind[:num_sources], written)
+                    return (total @ weights)[..., kind]
+
+                return grouped
+        if num_sources * prompt.shape[-1] > LARGEST_SCORE_MATRIX:
+            return lambda z, i: softmax_attention(z, _of(value, i), score, num_queries)
+        weights = softmax_weights(prompt, score, num_queries)
+        return lambda z, i: _of(value, i) @ z[..., :num_sources] @ weights
+
+
+def _grouped_weights(kinds, kind, score):
+    """Weight that a column of each kind gives to *one* source of each kind: ``(kinds, kinds)``."""
+    visits = torch.bincount(kind, minlength=kinds.shape[1]).to(kinds)
+    scores = kinds.mT @ score @ kinds
+    # log(0) = -inf takes kinds that are no source out of the normaliser.
+    log_normaliser = (scores + visits.log()[:, None]).logsumexp(0)
+    return (scores - log_normaliser).where(visits[:, None] > 0, -torch.inf).exp()
+
+
+def _of(weights, layer):
+    """The weights of one layer."""
+    return weights if weights.ndim == 2 else weights[layer if len(weights) > 1 else 0]
+
+
+def _check_weights(name, weights, num_layers):
+    shape = tuple(weights.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 3:
+        raise ValueError(f"{name} has shape {shape}; it must end in D x D with D >= 3")
+    if len(shape) > 2 and shape[0] not in (1, num_layers):
+        raise ValueError(
+            f"{name} has shape {shape}; the first axis is the layer, so it must be 1 or {num_layers}"
+        )
+    if not weights.dtype.is_floating_point:
+        raise ValueError(f"{name} has dtype {weights.dtype}; it must be floating point")
+    if not weights.isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinity; every entry must be finite")
