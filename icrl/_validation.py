@@ -3,21 +3,33 @@
 import numpy as np
 
 
-def array(name, value, ndim):
-    """`value` as a finite float64 array with `ndim` axes, none of them empty."""
-    try:
-        result = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is not an array of real numbers: {value!r}") from None
-    if result.ndim != ndim:
+def array(name, value, ndim=None):
+    """`value` as a finite float64 array with `ndim` axes (any number if not given), none of them empty."""
+    result = _numeric(name, value, "biuf", "an array of real numbers").astype(np.float64)
+    if ndim is not None and result.ndim != ndim:
         raise ValueError(f"{name} has shape {result.shape}; it must have {ndim} axes")
     if result.size == 0:
         raise ValueError(f"{name} has shape {result.shape}; no axis may be empty")
     bad = np.argwhere(~np.isfinite(result))
     if len(bad):
         where = tuple(int(i) for i in bad[0])
-        raise ValueError(f"{name}{list(where)} is {result[where]}; every entry must be finite")
+        raise ValueError(f"{_entry(name, where)} is {result[where]}; every entry must be finite")
     return result
+
+
+def _numeric(name, value, kinds, rule):
+    """A NumPy array of one of these dtype kinds: strings, objects, complex and ragged input are refused."""
+    try:
+        result = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} is {value!r}; it must be {rule}") from None
+    if result.dtype.kind not in kinds:
+        raise ValueError(f"{name} is {value!r}, of dtype {result.dtype}; it must be {rule}")
+    return result
+
+
+def _entry(name, where):
+    return f"{name}{list(where)}" if where else name
 
 
 def shaped(name, value, shape, rule):
@@ -30,7 +42,7 @@ def shaped(name, value, shape, rule):
 
 def stochastic(name, value):
     """A finite float64 array whose last axis holds probability distributions (to 1e-8)."""
-    result = array(name, value, np.ndim(value))
+    result = array(name, value)
     rows = result.reshape(-1, result.shape[-1])
     for index, row in enumerate(rows):
         where = ", ".join(str(i) for i in np.unravel_index(index, result.shape[:-1]))
@@ -52,13 +64,12 @@ def discount(value):
 
 def number(name, value):
     """A finite Python float."""
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}; it must be one real number") from None
+    result = _numeric(name, value, "biuf", "one real number")
+    if result.ndim:
+        raise ValueError(f"{name} is {value!r}; it must be one real number")
     if not np.isfinite(result):
         raise ValueError(f"{name} is {result}; it must be finite")
-    return result
+    return float(result)
 
 
 def count(name, value, minimum):
@@ -71,22 +82,26 @@ def count(name, value, minimum):
 
 
 def indices(name, value, size, what):
-    """An integer array with entries in 0..size-1, any number of axes; `what` is being indexed."""
-    result = np.array(value)
-    if result.size and not np.issubdtype(result.dtype, np.integer):
+    """An integer array with entries in 0..size-1, any number of axes; `what` is being indexed.
+
+    Without a `size` every entry from 0 on is allowed.
+    """
+    result = _numeric(name, value, "biuf", "an array of integers")
+    if result.size and result.dtype.kind not in "iu":  # [] is float64 to NumPy
         raise ValueError(f"{name} has dtype {result.dtype}; {what} are integers")
-    result = result.astype(np.int64)
-    bad = np.argwhere((result < 0) | (result >= size))
+    bad = np.argwhere((result < 0) | (size is not None and result >= size))
     if len(bad):
         where = tuple(int(i) for i in bad[0])
-        at = f"{name}{list(where)}" if where else name
-        raise ValueError(f"{at} is {result[where]}; {what} run from 0 to {size - 1}")
-    return result
+        end = "on" if size is None else f"to {size - 1}"
+        raise ValueError(f"{_entry(name, where)} is {result[where]}; {what} run from 0 {end}")
+    return result.astype(np.int64)
 
 
-def trajectory(states, num_states):
-    """States `S_0 .. S_n` (the last axis is time), at least one transition."""
+def trajectory(states, num_states, batched=False):
+    """States `S_0 .. S_n` (the last axis is time; the only one unless batched), at least one transition."""
     result = indices("states", states, num_states, "states")
+    if result.ndim > 1 and not batched:
+        raise ValueError(f"states has shape {result.shape}; one trajectory has one axis, time")
     if result.ndim == 0 or result.shape[-1] < 2:
         raise ValueError(
             f"states has shape {result.shape}; a context needs at least one transition, two states"
@@ -98,8 +113,6 @@ def context(features, states, rewards=None):
     """Features `(S, d)`, states `(n+1,)` and, if given, rewards `(n,)` that belong together."""
     features = array("features", features, 2)
     states = trajectory(states, len(features))
-    if states.ndim != 1:
-        raise ValueError(f"states has shape {states.shape}; one trajectory has one axis, time")
     if rewards is not None:
         rewards = rewards_of(states, rewards)
     return features, states, rewards
@@ -111,9 +124,41 @@ def rewards_of(states, rewards):
     return shaped("rewards", rewards, shape, "one reward for each transition between the states")
 
 
+def tensor(name, value):
+    """Refuses what is not a finite floating-point tensor."""
+    from torch import Tensor  # here, so that the rooms of NumPy do not wait for torch
+
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
+    if not value.dtype.is_floating_point:
+        raise ValueError(f"{name} has dtype {value.dtype}; it must be floating point")
+    finite = value.isfinite()
+    if not finite.all():
+        where = (~finite).nonzero()[0].tolist()
+        raise ValueError(f"{_entry(name, where)} is {value[tuple(where)]}; every entry must be finite")
+
+
+def broadcastable(**shapes):
+    """Refuses batch dimensions that do not broadcast together, given by the names of their owners."""
+    try:
+        np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
+    except ValueError:
+        owners = ", ".join(f"{name} has {tuple(shape)}" for name, shape in shapes.items())
+        raise ValueError(f"batch dimensions must broadcast together; {owners}") from None
+
+
+def sources(prompt, num_queries):
+    """Refuses a prompt in which no column is left to be a source."""
+    if prompt.shape[-1] <= num_queries:
+        raise ValueError(
+            f"prompt has {prompt.shape[-1]} columns and num_queries is {num_queries}; "
+            "at least one column must be a source"
+        )
+
+
 def step_sizes(value, num_layers):
     """Positive step sizes, one for each layer `(num_layers,)`; a single float serves them all."""
-    result = array("step_size", value, np.ndim(value))
+    result = array("step_size", value)
     if result.ndim > 1 or (result.ndim == 1 and len(result) != num_layers):
         raise ValueError(
             f"step_size has shape {result.shape}; give one float or one for each of the {num_layers} layers"

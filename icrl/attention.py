@@ -4,8 +4,10 @@ Any leading batch dimensions; dtype and device are those of the prompt.
 """
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, broadcast_shapes
 from torch.nn.functional import scaled_dot_product_attention
+
+from icrl import _validation as valid
 
 LARGEST_SCORE_MATRIX = 2**25
 """Entries of one score matrix above which it is never formed (256 MB in float64)."""
@@ -25,6 +27,7 @@ def softmax_weights(
     Returns:
         ``(*batch, N - num_queries, N)``: columns sum to 1.
     """
+    _check(prompt, num_queries, score_weights=score_weights)
     sources = prompt[..., : prompt.shape[-1] - num_queries]
     return (sources.mT @ score_weights @ prompt).softmax(dim=-2)
 
@@ -40,17 +43,17 @@ def softmax_attention(
     Arguments as in :func:`softmax_weights`, with the value matrix ``V`` ``(*batch, D, D)``. Scores that
     would not fit into memory are never formed: PyTorch's fused attention takes over.
     """
+    _check(prompt, num_queries, value_weights=value_weights, score_weights=score_weights)
     num_sources = prompt.shape[-1] - num_queries
     if num_sources * prompt.shape[-1] <= LARGEST_SCORE_MATRIX:
         sources = prompt[..., :num_sources]
         return value_weights @ sources @ softmax_weights(prompt, score_weights, num_queries)
-    queries = (score_weights @ prompt).mT
-    keys, values = prompt.mT, (value_weights @ prompt).mT
-    batch = queries.shape[:-2]
-    keys, values = (t.expand(*batch, *t.shape[-2:])[..., :num_sources, :] for t in (keys, values))
+    sources = prompt[..., :num_sources].mT
+    operands = (score_weights @ prompt).mT, sources, sources @ value_weights.mT
+    batch = broadcast_shapes(*(t.shape[:-2] for t in operands))
     lead = (1,) * max(0, 2 - len(batch))
     update = scaled_dot_product_attention(
-        *(t.reshape(*lead, *t.shape).contiguous() for t in (queries, keys, values)), scale=1.0
+        *(t.expand(*lead, *batch, *t.shape[-2:]).contiguous() for t in operands), scale=1.0
     )
     return update.reshape(*batch, *update.shape[-2:]).mT
 
@@ -62,4 +65,22 @@ def linear_attention(
 
     All ``N`` columns attend and are attended to: no mask, no softmax.
     """
+    _check(prompt, 0, P=P, V=V)
+    if prompt.shape[-1] < 2:
+        raise ValueError(f"prompt has {prompt.shape[-1]} columns; n = N - 1 must be at least 1")
     return (V @ prompt) @ (prompt.mT @ (P @ prompt)) / (prompt.shape[-1] - 1)
+
+
+def _check(prompt, num_queries, **weights):
+    """Refuses shapes that do not fit together."""
+    if prompt.ndim < 2:
+        raise ValueError(f"prompt has shape {tuple(prompt.shape)}; it must be (*batch, D, N)")
+    valid.sources(prompt, valid.count("num_queries", num_queries, 0))
+    size = prompt.shape[-2]
+    for name, matrix in weights.items():
+        if tuple(matrix.shape[-2:]) != (size, size):
+            raise ValueError(
+                f"{name} has shape {tuple(matrix.shape)}; it must end in ({size}, {size}), "
+                "one row for each row of the prompt"
+            )
+    valid.broadcastable(prompt=prompt.shape[:-2], **{name: w.shape[:-2] for name, w in weights.items()})

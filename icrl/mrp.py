@@ -87,7 +87,7 @@ class MarkovRewardProcess:
         self,
         num_transitions: int,
         rng: np.random.Generator,
-        start: int | Float[np.ndarray, " S"] | None = None,
+        start: int | np.integer | Float[np.ndarray, " S"] | None = None,
     ) -> Int[np.ndarray, " n_plus_1"]:
         """Sample the states ``S_0 .. S_n`` of one trajectory.
 

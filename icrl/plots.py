@@ -133,7 +133,9 @@ def iterations(
         truth_name: how to call it.
     """
     limit = float(np.abs([*values, truth]).max())
-    figure, (top, bottom) = plt.subplots(2, figsize=(7.2, 4.4), height_ratios=[len(values) - 1, 2], sharex=True)
+    figure, (top, bottom) = plt.subplots(
+        2, figsize=(7.2, 4.4), height_ratios=[len(values) - 1, 2], sharex=True
+    )
     heat(top, values, limit=limit)
     heat(bottom, truth[None], limit=limit, rows=[truth_name], columns=[str(s) for s in range(len(truth))])
     top.tick_params(labelbottom=False)

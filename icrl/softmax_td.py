@@ -44,7 +44,7 @@ def weighted_softmax_td(
     rewards: Float[np.ndarray, " n"],
     discount: float,
     num_layers: int,
-    step_size: float | Sequence[float] = 1.0,
+    step_size: float | Sequence[float] | Float[np.ndarray, " L"] = 1.0,
 ) -> Float[np.ndarray, "L_plus_1 n_plus_1"]:
     """Iterate weighted softmax TD from zero, eqs. (8) and (9) of Xie et al. (2026).
 
@@ -72,7 +72,7 @@ def kernel_td(
     rewards: Float[np.ndarray, " n"],
     discount: float,
     num_layers: int,
-    step_size: float | Sequence[float] = 1.0,
+    step_size: float | Sequence[float] | Float[np.ndarray, " L"] = 1.0,
 ) -> Float[np.ndarray, "L_plus_1 n_plus_1"]:
     """The same update with any kernel ``(n, S)``: row ``k`` spreads the TD error ``delta_{k+1}`` over states.
 
@@ -100,7 +100,7 @@ def tabular_td(
     num_states: int,
     discount: float,
     num_iterations: int,
-    step_size: float = 1.0,
+    step_size: float | Sequence[float] | Float[np.ndarray, " L"] = 1.0,
 ) -> Float[np.ndarray, "L_plus_1 S"]:
     """Batch tabular TD(0) from zero: each state moves by the mean TD error of its own visits.
 
@@ -127,7 +127,7 @@ def linear_td(
     rewards: Float[np.ndarray, " n"],
     discount: float,
     num_iterations: int,
-    step_size: float = 1.0,
+    step_size: float | Sequence[float] | Float[np.ndarray, " L"] = 1.0,
 ) -> Float[np.ndarray, "L_plus_1 d"]:
     """Batch linear TD(0) from zero: ``w <- w + (alpha/n) sum_k delta_k x(S_{k-1})``.
 
@@ -194,7 +194,7 @@ def empirical_process(
     Raises:
         ValueError: the context ends in a state it never leaves, so that the chain is not closed.
     """
-    states = valid.trajectory(states, np.iinfo(np.int64).max)
+    states = valid.trajectory(states, None)
     visited, labels = np.unique(states[:-1], return_inverse=True)
     if states[-1] not in visited:
         raise ValueError(
@@ -219,7 +219,7 @@ def iteration_matrix(
     Raises:
         ValueError: as :func:`empirical_process`.
     """
-    states = valid.trajectory(states, len(features))
+    features, states, _ = valid.context(features, states)
     visited, process = empirical_process(states, np.zeros(len(states) - 1), discount)
     (alpha,) = valid.step_sizes(step_size, 1)
     matching = matching_matrix(features, states)[np.ix_(visited, visited)]
@@ -243,12 +243,27 @@ def fixed_point(
         ``(S,)``.
 
     Raises:
-        ValueError: the context ends in features it never leaves.
+        ValueError: the context ends in features it never leaves; or some features were never seen and
+            those of the visited states are too alike to interpolate between.
     """
     features, states, rewards = valid.context(features, states, rewards)
     distinct, label = np.unique(features, axis=0, return_inverse=True)
+    label = label.reshape(-1)  # NumPy 2.0 gives it two axes
+    if label[states[-1]] not in label[states[:-1]]:
+        raise ValueError(
+            f"states ends in {states[-1]}, whose features it never leaves; they must occur earlier"
+        )
     visited, process = empirical_process(label[states], rewards, discount)
-    matching = matching_matrix(distinct, label[states])[:, visited]
-    limit = matching @ np.linalg.solve(matching[visited], process.value())
+    limit = np.empty(len(distinct))
     limit[visited] = process.value()
+    unseen = np.setdiff1d(np.arange(len(distinct)), visited)
+    if len(unseen):
+        matching = matching_matrix(distinct, label[states])[:, visited]
+        condition = np.linalg.cond(matching[visited])
+        if condition > 1e12:
+            raise ValueError(
+                f"features of the visited states give an attention matrix of condition {condition:.0e}; for "
+                "states never visited it must be below 1e12, else their limit is lost to rounding"
+            )
+        limit[unseen] = matching[unseen] @ np.linalg.solve(matching[visited], process.value())
     return limit[label]

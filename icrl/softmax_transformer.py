@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 from icrl import _validation as valid
 from icrl.attention import LARGEST_SCORE_MATRIX, softmax_attention, softmax_weights
@@ -38,20 +39,24 @@ def softmax_td_prompt(
     Returns:
         ``(*batch, d+3, n+1+q)`` in float64.
     """
-    features = valid.array("features", features, max(np.ndim(features), 2))
-    states = valid.trajectory(states, features.shape[-2])
+    features = valid.array("features", features)
+    if features.ndim < 2:
+        raise ValueError(f"features has shape {features.shape}; it must be (*batch, S, d)")
+    states = valid.trajectory(states, features.shape[-2], batched=True)
     rewards = valid.rewards_of(states, rewards)
     columns = states
     if queries is not None:
         queries = valid.indices("queries", queries, features.shape[-2], "states")
-        if queries.shape[:-1] != states.shape[:-1]:
+        if queries.ndim == 0 or queries.shape[:-1] != states.shape[:-1]:
             raise ValueError(
-                f"queries has shape {queries.shape}; before its last axis it must be {states.shape[:-1]}"
+                f"queries has shape {queries.shape}; it must be that of the states, {states.shape}, "
+                "but for the length of the last axis"
             )
         columns = np.concatenate([states, queries], axis=-1)
     if features.shape[:-2] != states.shape[:-1]:
         raise ValueError(
-            f"features has batch dimensions {features.shape[:-2]}; states has {states.shape[:-1]}"
+            f"features has batch dimensions {features.shape[:-2]} and states {states.shape[:-1]}; "
+            "they must be the same"
         )
     num_features, num_columns = features.shape[-1], columns.shape[-1]
     prompt = np.zeros((*states.shape[:-1], num_features + 3, num_columns))
@@ -61,7 +66,7 @@ def softmax_td_prompt(
 
 
 def softmax_td_weights(
-    num_features: int, step_size: float | Sequence[float] = 1.0
+    num_features: int, step_size: float | Sequence[float] | Float[np.ndarray, " L"] = 1.0
 ) -> tuple[Float[Tensor, "*L D D"], Float[Tensor, "D D"]]:
     """The construction of eq. (12): attend by features, write reward + target - current.
 
@@ -74,7 +79,8 @@ def softmax_td_weights(
         but for its last row ``alpha [0, 1, 1, -1]``. ``score_weights``: ``diag(I_d, 0, 0, 0)``. Float64.
     """
     num_features = valid.count("num_features", num_features, 1)
-    steps = torch.from_numpy(valid.step_sizes(step_size, np.size(step_size)))
+    steps = valid.array("step_size", step_size)
+    steps = torch.from_numpy(valid.step_sizes(steps, steps.size))
     size = num_features + 3
     value = torch.zeros(len(steps), size, size, dtype=torch.float64)
     value[:, -1, -3:] = steps[:, None] * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
@@ -129,6 +135,7 @@ class SoftmaxTransformer(nn.Module):
                 f"score_weights has shape {tuple(score_weights.shape)} and value_weights "
                 f"{tuple(value_weights.shape)}; both must be D x D for the same D"
             )
+        valid.broadcastable(**self._batches())
 
     def forward(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Float[Tensor, "*c D N"]:
         """The prompt after the last layer.
@@ -146,20 +153,18 @@ class SoftmaxTransformer(nn.Module):
 
     def layers(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Iterator[Tensor]:
         """The prompt, then what each layer makes of it."""
+        valid.tensor("prompt", prompt)
         size = self.value_weights.shape[-1]
         if prompt.ndim < 2 or prompt.shape[-2] != size:
             raise ValueError(f"prompt has shape {tuple(prompt.shape)}; it must be (..., {size}, N)")
-        if not prompt.dtype.is_floating_point:
-            raise ValueError(f"prompt has dtype {prompt.dtype}; it must be floating point")
-        if not prompt.isfinite().all():
-            raise ValueError("prompt holds NaN or infinity; every entry must be finite")
-        valid.count("num_queries", num_queries, 1)
-        if prompt.shape[-1] <= num_queries:
-            raise ValueError(
-                f"prompt has {prompt.shape[-1]} columns and num_queries is {num_queries}; "
-                "at least one column must be a source"
-            )
+        valid.sources(prompt, valid.count("num_queries", num_queries, 1))
+        valid.broadcastable(prompt=prompt.shape[:-2], **self._batches())
         return self._layers(prompt, num_queries)
+
+    def _batches(self):
+        """The batch dimensions of the weights, by name."""
+        weights = {"value_weights": self.value_weights, "score_weights": self.score_weights}
+        return {name: w.shape[1:-2] for name, w in weights.items()}
 
     def _layers(self, prompt, num_queries):
         value, score = self.value_weights.to(prompt), self.score_weights.to(prompt)
@@ -190,10 +195,7 @@ class SoftmaxTransformer(nn.Module):
             and not (score[..., -2:, :].any() or score[..., :, -2:].any())
             and not value[..., :-2, :].any()
         )
-        differentiated = torch.is_grad_enabled() and (
-            value.requires_grad or score.requires_grad or prompt.requires_grad
-        )
-        if not frozen or differentiated:
+        if not frozen or any(map(_differentiated, (prompt, value, score))):
             return lambda z, i: softmax_attention(z, _of(value, i), _of(score, i), num_queries)
         num_sources = prompt.shape[-1] - num_queries
         score = _of(score, 0)
@@ -204,7 +206,7 @@ class SoftmaxTransformer(nn.Module):
                 weights = _grouped_weights(kinds, kind[:num_sources], score)
 
                 def grouped(z, i):
-                    written = _of(value, i) @ z[:, :num_sources]
+                    written = _of(value, i) @ z[..., :num_sources]
                     total = written.new_zeros(*written.shape[:-1], kinds.shape[1])
                     total.index_add_(-1, kind[:num_sources], written)
                     return (total @ weights)[..., kind]
@@ -225,12 +227,19 @@ def _grouped_weights(kinds, kind, score):
     return (scores - log_normaliser).where(visits[:, None] > 0, -torch.inf).exp()
 
 
+def _differentiated(tensor):
+    """Whether a derivative with respect to this tensor is being taken, in reverse or in forward mode."""
+    reverse = tensor.requires_grad and torch.is_grad_enabled()
+    return reverse or unpack_dual(tensor).tangent is not None
+
+
 def _of(weights, layer):
     """The weights of one layer."""
     return weights if weights.ndim == 2 else weights[layer if len(weights) > 1 else 0]
 
 
 def _check_weights(name, weights, num_layers):
+    valid.tensor(name, weights)
     shape = tuple(weights.shape)
     if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 3:
         raise ValueError(f"{name} has shape {shape}; it must end in D x D with D >= 3")
@@ -238,7 +247,3 @@ def _check_weights(name, weights, num_layers):
         raise ValueError(
             f"{name} has shape {shape}; the first axis is the layer, so it must be 1 or {num_layers}"
         )
-    if not weights.dtype.is_floating_point:
-        raise ValueError(f"{name} has dtype {weights.dtype}; it must be floating point")
-    if not weights.isfinite().all():
-        raise ValueError(f"{name} holds NaN or infinity; every entry must be finite")

@@ -71,3 +71,16 @@ def table(claims: Iterable[Claim], rng: np.random.Generator) -> tuple[str, bool]
             f"  tolerance {evidence.tolerance:7.0e}  {evidence.seen}"
         )
     return "\n".join(lines), all_hold
+
+
+def markdown(claims: Iterable[Claim], evidence: dict[str, Evidence]) -> str:
+    """The table of the book's claims page: what each claim says, and what its check saw."""
+    rows = ["| claim | statement | kind | error | holds |", "|---|---|---|---|---|"]
+    for claim in claims:
+        seen = evidence[claim.id]
+        size = f"≤ 1e{int(np.ceil(np.log10(seen.error)))}" if seen.error > 0 else "0"
+        rows.append(
+            f"| [`{claim.id}`](#{claim.section}) | {claim.statement} *({claim.source})* | {claim.kind} "
+            f"| {size} of {seen.tolerance:.0e} ({seen.seen}) | {'yes' if seen.holds else '**NO**'} |"
+        )
+    return "\n".join(rows)

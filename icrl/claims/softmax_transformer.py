@@ -59,7 +59,7 @@ def theorem_1(head):
 
 def lemma_1(rng):
     """Shift against dual head for random V, A on consistent prompts; and on others they must differ."""
-    errors, closest = [], np.inf
+    errors, apart = [], []
     for _ in range(100):
         features, states, rewards, discount = random_context(rng)
         prompt = softmax_td_prompt(features, states, rewards)
@@ -72,9 +72,9 @@ def lemma_1(rng):
         shift, dual = (SoftmaxTransformer(3, discount, value, score, head=h) for h in ("shift", "dual"))
         errors.append(relative_error(shift(prompt), dual(prompt)))
         prompt[-2] += 1
-        closest = min(closest, relative_error(shift(prompt), dual(prompt)))
+        apart.append(relative_error(shift(prompt), dual(prompt)))
     # An inconsistent target row must be seen, else the comparison is blind.
-    error = largest(errors) if closest > 1e-3 else np.inf
+    error = largest(errors) if np.min(apart) > 1e-3 else np.inf
     return Evidence(error, 1e-12, "100 random V, A, three layers; inconsistent prompts differ")
 
 
@@ -145,11 +145,14 @@ CONTROLS = {
 
 
 def control_misses(rng, name, discount=0.8, layers=6):
-    """How far a broken forward pass strays from softmax TD: relative error over layers and columns."""
+    """How far a broken forward pass strays from softmax TD: relative error over layers and columns.
+
+    ``name`` is one of ``CONTROLS``, or None for the unbroken pass, which must not stray.
+    """
     process = mrp.boyan_chain(5, discount, rng)
     states = process.sample(12, rng)
     rewards, features = process.reward[states[:-1]], rng.normal(size=(5, 3))
-    options = dict(CONTROLS[name])
+    options = dict(CONTROLS[name] if name else {})
     value, score = softmax_td_weights(3)
     value[-1, -3:] = torch.tensor(options.pop("row", (1, 1, -1)))
     prompt = softmax_td_prompt(features, states, rewards).numpy()
@@ -159,9 +162,12 @@ def control_misses(rng, name, discount=0.8, layers=6):
 
 
 def controls(rng):
-    """Each broken construction must miss by 1e-3 in every trial; error: what is lacking from that."""
-    misses = [control_misses(rng, name) for name in CONTROLS for _ in range(20)]
-    return Evidence(max(0.0, 1e-3 - min(misses)), 0, f"4 x 20 broken passes, closest {min(misses):.0e}")
+    """Each broken construction must miss by 1e-3 in most trials; error: what is lacking from that."""
+    misses = [np.median([control_misses(rng, name) for _ in range(21)]) for name in CONTROLS]
+    error = float(np.maximum(0, 1e-3 - np.min(misses)))  # NumPy's max and min keep a NaN
+    unbroken = largest(control_misses(rng, None) for _ in range(21))
+    seen = f"4 x 21 broken passes, closest median {min(misses):.0e}; unbroken {unbroken:.0e}"
+    return Evidence(error if unbroken <= 1e-12 else np.inf, 0, seen)
 
 
 CLAIMS = (
