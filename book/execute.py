@@ -9,6 +9,7 @@ every notebook.
 
 import argparse
 import ast
+import base64
 import hashlib
 import sys
 import time
@@ -90,6 +91,14 @@ def take_outputs(notebook, old):
         new_cell.outputs, new_cell.execution_count = old_cell.outputs, old_cell.execution_count
 
 
+def save_emblem(notebook):
+    """The picture of the cell tagged `emblem`, as a file that the README can show."""
+    for cell in notebook.cells:
+        if "emblem" in cell.metadata.get("tags", []):
+            picture = next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
+            (BOOK / "_static" / "emblem.png").write_bytes(base64.b64decode(picture))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if out of date")
@@ -116,6 +125,7 @@ def main():
         stale.append(target.name)
         if not options.check:
             target.write_text(text)
+            save_emblem(notebook)
     if options.check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run `make notebooks`")
     print(f"{len(stale)} notebook(s) renewed" if stale else "all notebooks are up to date")

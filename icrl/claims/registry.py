@@ -78,7 +78,9 @@ def markdown(claims: Iterable[Claim], evidence: dict[str, Evidence]) -> str:
     rows = ["| claim | statement | kind | error | holds |", "|---|---|---|---|---|"]
     for claim in claims:
         seen = evidence[claim.id]
-        size = f"≤ 1e{int(np.ceil(np.log10(seen.error)))}" if seen.error > 0 else "0"
+        size = f"{seen.error:g}"  # 0, inf or nan, which have no order of magnitude
+        if 0 < seen.error < np.inf:
+            size = f"≤ 1e{int(np.ceil(np.log10(seen.error)))}"
         rows.append(
             f"| [`{claim.id}`](#{claim.section}) | {claim.statement} *({claim.source})* | {claim.kind} "
             f"| {size} of {seen.tolerance:.0e} ({seen.seen}) | {'yes' if seen.holds else '**NO**'} |"

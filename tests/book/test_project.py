@@ -1,0 +1,102 @@
+"""What several files of the project say must agree."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = dict(
+    line.split("==")
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if line and not line.startswith("#")
+)
+PINS = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in LOCK.items()}
+DIRECT = PROJECT["dependencies"] + [d for group in PROJECT["optional-dependencies"].values() for d in group]
+
+
+@pytest.mark.parametrize("text", DIRECT)
+def test_lock_pins_each_dependency_within_its_bounds(text):
+    requirement = Requirement(text)
+    assert requirement.name.lower() in PINS
+    assert PINS[requirement.name.lower()] in requirement.specifier
+
+
+def test_conda_environment_installs_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
+    assert pip == ["-r requirements.lock", "-e ."]
+    assert environment["name"] == PROJECT["name"]
+    assert python.removeprefix("python=") in Requirement(f"python{PROJECT['requires-python']}").specifier
+
+
+def test_imports_are_declared():
+    """Every third-party import of the package is a dependency, and every dependency is imported."""
+    names = {"python-flint": "flint"}
+    declared = {names.get(Requirement(d).name, Requirement(d).name) for d in PROJECT["dependencies"]}
+    source = "\n".join(path.read_text() for path in (ROOT / "icrl").rglob("*.py"))
+    imported = set(re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE))
+    standard = {
+        "argparse",
+        "bisect",
+        "collections",
+        "csv",
+        "dataclasses",
+        "functools",
+        "itertools",
+        "json",
+        "math",
+    }
+    standard |= {"re", "sys", "typing", "time", "pathlib", "warnings", "fractions"}
+    assert imported - standard - {"icrl"} == declared
+
+
+def test_version_is_said_once():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    import icrl
+
+    assert citation["version"] == icrl.__version__
+    assert citation["license"] == PROJECT["license"]
+
+
+def test_rooms_stay_small_and_arrows_go_down():
+    """No module of the package is long, and none imports the claims or the book."""
+    for path in (ROOT / "icrl").rglob("*.py"):
+        text = path.read_text()
+        assert text.count("\n") <= 280, path.name
+        if path.parent.name != "claims" and path.name != "__main__.py":
+            assert "icrl.claims" not in re.sub(r'""".*?"""', "", text, flags=re.DOTALL), path.name
+
+
+def test_reference_and_transformer_share_no_code():
+    """The two sides of Theorem 1 do not know each other."""
+    loop, transformer = (
+        (ROOT / "icrl" / f"{n}.py").read_text() for n in ("softmax_td", "softmax_transformer")
+    )
+    assert "import torch" not in loop
+    assert "icrl.attention" not in loop
+    assert not re.search(r"^(from|import) icrl\.softmax_td|^from icrl import .*softmax_td", transformer, re.M)
+
+
+def test_table_of_contents_names_every_page():
+    toc = (ROOT / "_toc.yml").read_text()
+    named = set(re.findall(r"book/([\w-]+?)(?:\.ipynb)?$", toc, re.MULTILINE))
+    assert named == {path.stem for path in (ROOT / "book").glob("*.md")}
+
+
+def test_readme_picture_is_the_intros_output():
+    import base64
+
+    import nbformat
+
+    notebook = nbformat.read(ROOT / "book" / "intro.ipynb", as_version=4)
+    cell = next(cell for cell in notebook.cells if "emblem" in cell.metadata.get("tags", []))
+    picture = next(
+        output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})
+    )
+    assert (ROOT / "book" / "_static" / "emblem.png").read_bytes() == base64.b64decode(picture)
