@@ -12,23 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, RED, PURPLE, _, _, GREY = sns.color_palette("colorblind", 8).as_hex()
-"""Colours by role. What is computed, compared, true, broken; one more curve; what is only background."""
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY = sns.color_palette("colorblind", 8).as_hex()
+"""Colours by role. What is computed, compared, true, broken; two more curves; what is only background."""
 
 VALUES, ATTENTION = "vlag", "Blues"
 """Names of the colour maps for values (white is 0) and for attention (dark is much)."""
 
 # What replaces the icon font that matplotlib's player would load from a network.
 _ICONS = {
-    "fa-minus": "&minus;",
     "fa-fast-backward": "&#124;&lt;",
     "fa-step-backward": "&lt;",
-    "fa-play fa-flip-horizontal": "&#9664;&#xFE0E;",
     "fa-pause": "&#10074;&#10074;",
     "fa-play": "&#9654;&#xFE0E;",
     "fa-step-forward": "&gt;",
     "fa-fast-forward": "&gt;&#124;",
-    "fa-plus": "+",
 }
 
 
@@ -71,7 +68,8 @@ def heat(
         ax: where to draw.
         matrix: ``(rows, columns)``.
         limit: colours run from ``-limit`` to ``limit``, white at 0; without it they show attention, 0 to 1.
-        annotate: format of the number written into each cell, for instance ``".2g"``.
+        annotate: format of the number written into each cell, for instance ``".2g"``; NaN is drawn as
+            an ellipsis, for columns left out.
         rows: names of the rows.
         columns: names of the columns.
     """
@@ -89,7 +87,8 @@ def heat(
         deep = 0.6 * (limit or 0.9)
         for (i, j), x in np.ndenumerate(matrix):
             color = "white" if abs(x) > deep else "black"
-            ax.text(j, i, format(x, annotate), ha="center", va="center", color=color, fontsize=8.5)
+            text = format(x, annotate) if np.isfinite(x) else "⋯"
+            ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8.5)
 
 
 def label_lines(ax: Axes, *, pad: float = 4) -> None:
@@ -104,7 +103,7 @@ def label_lines(ax: Axes, *, pad: float = 4) -> None:
     pixel = 72 / ax.figure.dpi
     previous = ax.transAxes.transform((0, 0))[1]
     for index in np.argsort(heights, kind="stable"):
-        line, previous = lines[index], max(heights[index], previous + 11.5 / pixel)
+        line, previous = lines[index], max(heights[index], previous + 13 / pixel)
         ax.annotate(
             line.get_label(),
             xy=ends[index],
@@ -167,6 +166,10 @@ def scrub(figure: Figure, draw: Callable[[int], None], frames: int, *, name: str
     plt.close(figure)
     html = re.sub(r'<link rel="stylesheet"\s+href="https?:[^>]*>', "", html)
     html = html.replace(re.search(r'id="_anim_img(\w+)"', html)[1], name)
+    html = re.sub(
+        r'<button title="(Decrease speed|Increase speed|Play backwards)".*?</button>', "", html, flags=re.S
+    )
+    html = html.replace("<form ", '<form style="display:none" ')  # its script reads the repetition mode
     for icon, text in _ICONS.items():
         html = html.replace(f'<i class="fa {icon}"></i>', text)
     html = html.replace('<div class="animation">', '<div class="animation" style="max-width:100%">')

@@ -199,7 +199,7 @@ class SoftmaxTransformer(nn.Module):
             return lambda z, i: softmax_attention(z, _of(value, i), _of(score, i), num_queries)
         num_sources = prompt.shape[-1] - num_queries
         score = _of(score, 0)
-        if prompt.ndim == 2 and score.ndim == 2:
+        if prompt.ndim == 2 and score.ndim == 2 and prompt.dtype in (torch.float32, torch.float64):
             used = prompt * (score.any(0) | score.any(1))[:, None]
             kinds, kind = torch.unique(used, dim=1, return_inverse=True)
             if 4 * kinds.shape[1] <= num_sources:
@@ -221,10 +221,10 @@ class SoftmaxTransformer(nn.Module):
 def _grouped_weights(kinds, kind, score):
     """Weight that a column of each kind gives to *one* source of each kind: ``(kinds, kinds)``."""
     visits = torch.bincount(kind, minlength=kinds.shape[1]).to(kinds)
-    scores = kinds.mT @ score @ kinds
-    # log(0) = -inf takes kinds that are no source out of the normaliser.
-    log_normaliser = (scores + visits.log()[:, None]).logsumexp(0)
-    return (scores - log_normaliser).where(visits[:, None] > 0, -torch.inf).exp()
+    # A kind that is no source weighs nothing; the largest score is moved to 0, as softmax does.
+    scores = (kinds.mT @ score @ kinds).where(visits[:, None] > 0, -torch.inf)
+    weights = (scores - scores.amax(0)).exp()
+    return weights / (visits @ weights)
 
 
 def _differentiated(tensor):

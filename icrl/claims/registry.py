@@ -74,15 +74,16 @@ def table(claims: Iterable[Claim], rng: np.random.Generator) -> tuple[str, bool]
 
 
 def markdown(claims: Iterable[Claim], evidence: dict[str, Evidence]) -> str:
-    """The table of the book's claims page: what each claim says, and what its check saw."""
-    rows = ["| claim | statement | kind | error | holds |", "|---|---|---|---|---|"]
+    """The list on the book's claims page: what each claim says, and what its check saw."""
+    rows = []
     for claim in claims:
         seen = evidence[claim.id]
         size = f"{seen.error:g}"  # 0, inf or nan, which have no order of magnitude
         if 0 < seen.error < np.inf:
             size = f"≤ 1e{int(np.ceil(np.log10(seen.error)))}"
+        verdict = "holds" if seen.holds else "**FAILS**"
         rows.append(
-            f"| [`{claim.id}`](#{claim.section}) | {claim.statement} *({claim.source})* | {claim.kind} "
-            f"| {size} of {seen.tolerance:.0e} ({seen.seen}) | {'yes' if seen.holds else '**NO**'} |"
+            f"- [`{claim.id}`](#{claim.section}) ({claim.kind}) **{verdict}**. {claim.statement} "
+            f"*{claim.source}.*\n  Seen: {seen.seen}; error {size}, allowed {seen.tolerance:.0e}."
         )
     return "\n".join(rows)

@@ -31,7 +31,11 @@ def operator_form(rng):
         features, states, rewards, discount = random_context(rng, covered=trial % 2 == 0)
         alpha = float(rng.uniform(0.1, 1.5))
         loop = softmax_td.weighted_softmax_td(features, states, rewards, discount, 5, alpha)
-        matching = softmax_td.matching_matrix(features, states)
+        # The closed form of M: visits times exponentiated scores, normalised; nothing of the loop's kernel.
+        counts = np.bincount(states[:-1], minlength=len(features))
+        matching = counts * np.exp(features @ features.T)
+        matching /= matching.sum(axis=1, keepdims=True)
+        errors.append(relative_error(softmax_td.matching_matrix(features, states), matching))
         reward, transition = softmax_td.empirical_model(states, rewards, len(features))
         v = np.zeros(len(features))
         for layer in range(6):
@@ -157,27 +161,30 @@ def equal_features(rng):
 
 
 def unvisited_query(rng):
-    """The value that a state never visited gets in the limit: loop against kernel interpolant."""
+    """The value that a state never visited gets, after every update: loop against kernel interpolant."""
     errors = []
     for _ in range(10):
         features, states, rewards, discount, layers = slow_context(rng, 1.6, unseen=1)
         columns = softmax_td.weighted_softmax_td(features, states, rewards, discount, layers)
         td_errors = rewards + discount * columns[:-1, 1:] - columns[:-1, :-1]
-        loop = (td_errors @ softmax_td.softmax_kernel(features, states)[:, 4]).sum()
+        loop = (td_errors @ softmax_td.softmax_kernel(features, states)[:, 4]).cumsum()
         counts = np.bincount(states[:-1], minlength=4)
         gram, to_query = np.exp(features[:4] @ features[:4].T), np.exp(features[:4] @ features[4])
-        value = softmax_td.empirical_process(states, rewards, discount)[1].value()
-        # The rows divided by Z, else they differ by many orders of magnitude.
-        coefficients = np.linalg.solve(gram / (gram @ counts)[:, None], value)
+        # Values of the visited states after every update; rows divided by Z, else they differ by many
+        # orders of magnitude.
+        first = [np.flatnonzero(states == s)[0] for s in range(4)]
+        coefficients = np.linalg.solve(gram / (gram @ counts)[:, None], columns[1:, first].T)
         errors.append(relative_error(loop, to_query @ coefficients / (to_query @ counts)))
-    return Evidence(largest(errors), 1e-9, "ten contexts, run to the end")
+        limit = softmax_td.fixed_point(features, states, rewards, discount)[4]
+        errors.append(relative_error(loop[-1], limit))
+    return Evidence(largest(errors), 1e-9, "ten contexts, every update, and the limit")
 
 
 CLAIMS = (
     Claim(
         "operator-form",
         "ours",
-        r"Softmax TD is $v \leftarrow v + \alpha\,\widehat M(\widehat r + \gamma \widehat P v - v)$: the "
+        r"Softmax TD is $v \leftarrow v + \alpha\,\widehat M(\hat r + \gamma \widehat P v - v)$: the "
         "attention matrix preconditions the empirical Bellman equation.",
         "identity",
         CHAPTER + "operator",
@@ -186,7 +193,8 @@ CLAIMS = (
     Claim(
         "fixed-point",
         "ours",
-        r"Whatever the kernel, a convergent run ends at $(I-\gamma\widehat P)^{-1}\widehat r$.",
+        r"If visited states differ in their features, a convergent run ends at "
+        r"$(I-\gamma\widehat P)^{-1}\hat r$, whatever the kernel.",
         "identity",
         CHAPTER + "fixed-point",
         fixed_point,
@@ -203,7 +211,7 @@ CLAIMS = (
     Claim(
         "tabular-limit",
         "ours",
-        r"One-hot features $\sqrt\tau e_s$: $\|\widehat M - I\|_\infty$ is "
+        r"One-hot features $\sqrt\tau e_s$: $\lVert\widehat M - I\rVert_\infty$ is "
         r"$\max_s 2(n-n_s)/(n_s e^\tau + n - n_s)$, exactly.",
         "identity",
         CHAPTER + "tabular",
@@ -211,15 +219,15 @@ CLAIMS = (
     ),
     Claim(
         "tabular-td",
-        "Xie et al. (2026), abstract",
-        "Sharp one-hot attention is batch tabular TD.",
+        "special case named by Xie et al. (2026); this form ours",
+        "Under coverage, sharp one-hot attention is batch tabular TD.",
         "limit",
         CHAPTER + "tabular",
         tabular_td,
     ),
     Claim(
         "linear-td",
-        "Xie et al. (2026), abstract",
+        "special case named by Xie et al. (2026); this form ours",
         "With the inner product in place of the softmax, the update is linear TD.",
         "identity",
         CHAPTER + "linear",

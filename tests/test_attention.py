@@ -1,0 +1,121 @@
+"""Softmax and linear attention against the formulas of the papers, with every matrix written out."""
+
+import numpy as np
+import pytest
+import torch
+
+from icrl import attention
+from icrl.attention import linear_attention, softmax_attention, softmax_weights
+
+
+def random(*shape, seed=0):
+    """Standard normal numbers in float64."""
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def masked_softmax(prompt, score, num_queries):
+    """softmax(Z' A Z + M) with the mask as a matrix, all rows kept, in NumPy."""
+    logits = prompt.T @ score @ prompt
+    logits[len(logits) - num_queries :] = -np.inf
+    weights = np.exp(logits - logits.max(axis=0))
+    return weights / weights.sum(axis=0)
+
+
+def test_softmax_weights_by_hand():
+    """Tokens 0, log 2 / 2 and a query 2: logits of the query 0 and log 2, weights 1/3 and 2/3."""
+    prompt = torch.tensor([[0.0, np.log(2) / 2, 2.0]], dtype=torch.float64)
+    weights = softmax_weights(prompt, torch.ones(1, 1, dtype=torch.float64))
+    assert weights.shape == (2, 3)
+    torch.testing.assert_close(weights[:, 0], torch.tensor([0.5, 0.5], dtype=torch.float64))
+    torch.testing.assert_close(weights[:, 2], torch.tensor([1 / 3, 2 / 3], dtype=torch.float64))
+
+
+def test_score_weights_put_the_source_first():
+    """Entry (i, j) of A joins row i of the source with row j of the query, not the other way round."""
+    prompt = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 3.0]], dtype=torch.float64)
+    score = torch.tensor([[0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
+    logits = torch.tensor([3.0, 0.0], dtype=torch.float64)  # of the query, column 2
+    torch.testing.assert_close(softmax_weights(prompt, score)[:, 2], logits.softmax(0))
+
+
+@pytest.mark.parametrize("num_queries", [0, 1, 3])
+def test_weights_are_those_of_the_mask(num_queries):
+    """Columns sum to 1; the rows left out are those that the mask would have set to zero."""
+    prompt, score = random(4, 9), random(4, 4, seed=1)
+    full = masked_softmax(prompt.numpy(), score.numpy(), num_queries)
+    weights = softmax_weights(prompt, score, num_queries)
+    np.testing.assert_allclose(weights, full[: 9 - num_queries], atol=1e-14)
+    np.testing.assert_allclose(weights.sum(dim=0), 1, atol=1e-14)
+    assert not full[9 - num_queries :].any()
+
+
+@pytest.mark.parametrize("largest", [attention.LARGEST_SCORE_MATRIX, 0], ids=["formed", "fused"])
+@pytest.mark.parametrize("num_queries", [1, 3])
+@pytest.mark.parametrize(
+    ("b_prompt", "b_value", "b_score"),
+    [
+        ((), (), ()),
+        ((5,), (), ()),
+        ((), (5,), ()),
+        ((), (), (5,)),
+        ((5,), (5,), (5,)),
+        ((2, 5), (5,), (2, 1)),
+        ((2, 1, 3), (), (4, 1)),
+    ],
+)
+def test_softmax_attention_is_the_formula(monkeypatch, largest, num_queries, b_prompt, b_value, b_score):
+    """V Z softmax(Z' A Z + M) for each element of any batch, with scores formed or fused."""
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
+    operands = random(*b_prompt, 4, 7), random(*b_value, 4, 4, seed=1), random(*b_score, 4, 4, seed=2)
+    result = softmax_attention(*operands, num_queries)
+    batch = np.broadcast_shapes(b_prompt, b_value, b_score)
+    assert result.shape == (*batch, 4, 7)
+    z, v, a = (np.broadcast_to(t.numpy(), (*batch, *t.shape[-2:])) for t in operands)
+    for i in np.ndindex(batch):
+        expected = v[i] @ z[i] @ masked_softmax(z[i], a[i], num_queries)
+        np.testing.assert_allclose(result[i], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("largest", [attention.LARGEST_SCORE_MATRIX, 0], ids=["formed", "fused"])
+def test_softmax_attention_keeps_dtype_and_gradient(monkeypatch, largest):
+    """float32 stays float32, and the derivative is that of the formula."""
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
+    operands = [random(2, 3, 5), random(3, 3, seed=1), random(2, 3, 3, seed=2)]
+    assert softmax_attention(*(t.float() for t in operands)).dtype == torch.float32
+    assert torch.autograd.gradcheck(softmax_attention, [t.requires_grad_() for t in operands])
+
+
+@pytest.mark.parametrize("largest", [attention.LARGEST_SCORE_MATRIX, 0], ids=["formed", "fused"])
+def test_huge_logits_do_not_overflow(monkeypatch, largest):
+    """Logits of plus and minus a million: all weight on the best source."""
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
+    prompt = torch.tensor([[1000.0, -1000.0, 999.0], [3.0, 5.0, 7.0]], dtype=torch.float64)
+    score = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    result = softmax_attention(prompt, torch.eye(2, dtype=torch.float64), score)
+    torch.testing.assert_close(result[1], torch.tensor([3.0, 5.0, 3.0], dtype=torch.float64))
+
+
+def test_linear_attention_by_hand():
+    """H = (1, 2, 3), P = 2, V = 5, n = 2: column j is 5 (1 + 4 + 9) 2 H_j / 2 = 70 H_j."""
+    prompt = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    two, five = (torch.full((1, 1), x, dtype=torch.float64) for x in (2.0, 5.0))
+    torch.testing.assert_close(linear_attention(prompt, two, five), 70 * prompt)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_linear_attention_is_the_formula(batch):
+    """(1/n) V H (H' P H) token by token: every column attends to every column."""
+    prompt, p, v = random(*batch, 4, 6), random(4, 4, seed=1), random(*batch, 4, 4, seed=2)
+    expected = torch.zeros_like(prompt)
+    for j in range(6):
+        for i in range(6):
+            score = (prompt[..., :, i, None].mT @ p @ prompt[..., :, j, None])[..., 0]
+            expected[..., :, j] += (v @ prompt[..., :, i, None])[..., 0] * score / 5
+    torch.testing.assert_close(linear_attention(prompt, p, v), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_linear_attention_keeps_dtype_and_gradient():
+    """float32 stays float32, and the derivative is that of the formula."""
+    operands = [random(2, 3, 5), random(3, 3, seed=1), random(3, 3, seed=2)]
+    assert linear_attention(*(t.float() for t in operands)).dtype == torch.float32
+    assert torch.autograd.gradcheck(linear_attention, [t.requires_grad_() for t in operands])

@@ -1,0 +1,555 @@
+"""Theorem 1 and its surroundings: the transformer against the loop, its fast paths against the formula."""
+
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.autograd import forward_ad
+from torch.func import functional_call
+
+from icrl import attention, softmax_transformer
+from icrl.claims.softmax_transformer import CONTROLS, control_misses, literal_forward
+from icrl.mrp import random_mrp
+from icrl.softmax_td import weighted_softmax_td
+from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
+
+HEADS = ["shift", "dual"]
+seeds = st.integers(0, 2**32)
+
+
+def error(computed, expected):
+    """Largest relative error over all entries; absolute where the expected entry is below 1."""
+    computed, expected = (np.asarray(x.detach() if torch.is_tensor(x) else x) for x in (computed, expected))
+    assert computed.shape == expected.shape
+    return (np.abs(computed - expected) / np.maximum(1, np.abs(expected))).max()
+
+
+def context(rng, size, n, d, scale=1.0, alike=False):
+    """Features, states and rewards; some states look alike if asked to."""
+    features = scale * rng.normal(size=(size, d))
+    if alike:
+        features = features[rng.integers(0, size, size=size)]
+    return features, rng.integers(0, size, size=n + 1), rng.normal(size=n)
+
+
+def literal(prompt, value, score, discount, head="shift", num_queries=1):
+    """Every layer's prompt with all matrices written out, in NumPy: weights ``(L, D, D)`` both."""
+    z = np.asarray(prompt)
+    size, columns = z.shape
+    unit, shift = np.eye(size), np.eye(columns, k=-1)
+    clear = unit - np.outer(unit[-2], unit[-2])
+    move = discount * np.outer(unit[-2], unit[-1])
+    stages = [z]
+    for v, a in zip(np.asarray(value), np.asarray(score), strict=True):
+        logits = z.T @ a @ z
+        logits[columns - num_queries :] = -np.inf
+        weights = np.exp(logits - logits.max(axis=0))
+        y = v @ z @ (weights / weights.sum(axis=0))
+        z = z + y + move @ y @ shift if head == "dual" else clear @ (z + y) + move @ (z + y) @ shift
+        stages.append(z)
+    return np.array(stages)
+
+
+def spread(weights, batch, num_layers=3):
+    """Weights of any accepted shape as ``(L, *batch, D, D)``."""
+    weights = weights if weights.ndim > 2 else weights[None]
+    lead, own, square = weights.shape[0], weights.shape[1:-2], weights.shape[-2:]
+    ones = (1,) * (len(batch) - len(own))
+    return weights.reshape(lead, *ones, *own, *square).expand(num_layers, *batch, *square)
+
+
+def forbid_score_matrix(monkeypatch, fused):
+    """Makes every score matrix too large to be formed, if `fused`."""
+    for module in (attention, softmax_transformer):
+        monkeypatch.setattr(module, "LARGEST_SCORE_MATRIX", 0 if fused else module.LARGEST_SCORE_MATRIX)
+
+
+def run(model, prompt, num_queries=1):
+    """The prompt after every layer, stacked."""
+    return torch.stack(torch.broadcast_tensors(*model.layers(prompt, num_queries)))
+
+
+# ---------------------------------------------------------------------------------------- Theorem 1
+
+
+@pytest.mark.parametrize("head", HEADS)
+@settings(max_examples=250, deadline=None, derandomize=True)
+@given(
+    seed=seeds,
+    size=st.integers(1, 6),
+    n=st.integers(1, 20),
+    d=st.integers(1, 5),
+    num_layers=st.integers(0, 6),
+    discount=st.floats(0, 0.99),
+    alpha=st.floats(0.01, 1.5),
+    scale=st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0]),
+    alike=st.booleans(),
+)
+@example(seed=0, size=4, n=1, d=2, num_layers=4, discount=0.9, alpha=1.0, scale=1.0, alike=False)
+@example(seed=1, size=1, n=9, d=2, num_layers=4, discount=0.9, alpha=1.0, scale=1.0, alike=False)
+@example(seed=2, size=1, n=1, d=1, num_layers=4, discount=0.0, alpha=1.0, scale=30.0, alike=False)
+@example(seed=3, size=2, n=20, d=3, num_layers=6, discount=0.9, alpha=0.3, scale=1.0, alike=True)
+@example(seed=4, size=5, n=20, d=1, num_layers=6, discount=0.9, alpha=1.0, scale=0.0, alike=True)
+def test_theorem_1(head, seed, size, n, d, num_layers, discount, alpha, scale, alike):
+    """Every layer and every column is weighted softmax TD."""
+    features, states, rewards = context(np.random.default_rng(seed), size, n, d, scale, alike)
+    model = SoftmaxTransformer(num_layers, discount, *softmax_td_weights(d, alpha), head=head)
+    values = model.values(softmax_td_prompt(features, states, rewards))
+    assert error(values, weighted_softmax_td(features, states, rewards, discount, num_layers, alpha)) <= 1e-12
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("n", [4, 60], ids=["few tokens", "grouped"])
+@pytest.mark.parametrize("logit", [500.0, 2000.0, 1e6, 1e12])
+def test_theorem_1_with_huge_logits(head, n, logit):
+    """Scores of both signs far beyond what exp can take; equal largest ones among them."""
+    states = np.arange(n + 1) % 3
+    rewards = np.random.default_rng(0).normal(size=n)
+    features = np.sqrt(logit) * np.array([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.5]])
+    model = SoftmaxTransformer(5, 0.9, *softmax_td_weights(2), head=head)
+    values = model.values(softmax_td_prompt(features, states, rewards))
+    assert torch.isfinite(values).all()
+    assert error(values, weighted_softmax_td(features, states, rewards, 0.9, 5)) <= 1e-12
+
+
+@pytest.mark.parametrize("head", HEADS)
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(seeds, st.lists(st.floats(0.01, 1.5), min_size=1, max_size=6), st.booleans())
+def test_a_step_size_for_each_layer(head, seed, steps, as_array):
+    """Given as a list or as an array, in both heads."""
+    features, states, rewards = context(np.random.default_rng(seed), 4, 12, 3)
+    weights = softmax_td_weights(3, np.array(steps) if as_array else steps)
+    model = SoftmaxTransformer(len(steps), 0.8, *weights, head=head)
+    values = model.values(softmax_td_prompt(features, states, rewards))
+    assert error(values, weighted_softmax_td(features, states, rewards, 0.8, len(steps), steps)) <= 1e-12
+
+
+def test_no_layers_are_the_identity():
+    """Nothing happens, and there is one row of values."""
+    prompt = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = SoftmaxTransformer(0, 0.5, *softmax_td_weights(2))
+    assert torch.equal(model(prompt), prompt)
+    assert torch.equal(model.values(prompt), prompt[None, -1])
+
+
+def test_feature_and_reward_rows_never_change_and_the_target_row_follows():
+    """The invariants of the proof: target = gamma times the next column's value, zero at the end."""
+    features, states, rewards = context(np.random.default_rng(0), 4, 9, 2)
+    prompt = softmax_td_prompt(features, states, rewards)
+    for head in HEADS:
+        stages = run(SoftmaxTransformer(5, 0.9, *softmax_td_weights(2), head=head), prompt)
+        assert torch.equal(stages[:, :3], prompt[:3].expand(6, 3, 10))
+        assert error(stages[:, 3, :-1], 0.9 * stages[:, 4, 1:]) <= 1e-12
+        assert not stages[:, 3, -1].any()
+
+
+def test_the_prompt_by_hand():
+    """Two features, two transitions, then a further query: rewards under the state that is left."""
+    features = np.array([[1.0, 2.0], [3.0, 4.0]])
+    arguments = features, np.array([0, 1, 1]), np.array([5.0, 6.0])
+    prompt = softmax_td_prompt(*arguments, queries=np.array([0]))
+    expected = [[1, 3, 3, 1], [2, 4, 4, 2], [5, 6, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(prompt, expected)
+    assert prompt.dtype == torch.float64
+    np.testing.assert_array_equal(softmax_td_prompt(*arguments), np.array(expected)[:, :3])
+
+
+def test_the_weights_by_hand():
+    """V writes reward + target - current into the last row, A compares features; in float64."""
+    value, score = softmax_td_weights(2, 0.5)
+    np.testing.assert_array_equal(value[-1], [0, 0, 0.5, 0.5, -0.5])
+    assert not value[:-1].any()
+    np.testing.assert_array_equal(score, np.diag([1, 1, 0, 0, 0]))
+    per_layer, _ = softmax_td_weights(2, [0.5, 1.0])
+    np.testing.assert_array_equal(per_layer, torch.stack([value, 2 * value]))
+    assert value.dtype == score.dtype == torch.float64
+
+
+# ------------------------------------------------------------------------- Lemma 1 and the controls
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(seeds, st.integers(1, 12), st.integers(1, 3))
+def test_lemma_1(seed, n, d):
+    """Random V and A, V silent on the target row: one map on consistent prompts, two on others."""
+    rng = np.random.default_rng(seed)
+    prompt = torch.from_numpy(rng.normal(size=(d + 3, n + 1)))
+    prompt[-2, :-1], prompt[-2, -1] = 0.7 * prompt[-1, 1:], 0
+    value, score = torch.from_numpy(0.3 * rng.normal(size=(2, d + 3, d + 3)))
+    value[-2] = 0
+    shift, dual = (SoftmaxTransformer(3, 0.7, value, score, head=head) for head in HEADS)
+    assert error(run(shift, prompt), run(dual, prompt)) <= 1e-12
+    prompt[-2] += 1
+    assert error(run(shift, prompt), run(dual, prompt)) > 0.5
+
+
+def test_lemma_1_needs_a_target_row_that_the_attention_leaves_alone():
+    """Where V writes into it, the shift clears what the dual head keeps."""
+    rng = np.random.default_rng(0)
+    prompt = softmax_td_prompt(*context(rng, 3, 6, 2))
+    value, score = torch.from_numpy(0.3 * rng.normal(size=(2, 5, 5)))
+    shift, dual = (SoftmaxTransformer(1, 0.7, value, score, head=head) for head in HEADS)
+    assert error(shift(prompt), dual(prompt)) > 0.1
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("seed", range(10))
+def test_negative_controls_miss(name, seed):
+    """One piece of the construction is broken, and the forward pass is no longer softmax TD."""
+    assert control_misses(np.random.default_rng(seed), name) > 1e-3
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(seeds, st.integers(2, 15), st.integers(0, 4))
+def test_literal_forward_unbroken_is_the_transformer(seed, n, num_layers):
+    """The transcription that the controls break is right as long as it is whole, for any weights."""
+    rng = np.random.default_rng(seed)
+    prompt = torch.from_numpy(rng.normal(size=(5, n + 1)))
+    for value, score in (softmax_td_weights(2), torch.from_numpy(0.3 * rng.normal(size=(2, 5, 5)))):
+        model = SoftmaxTransformer(num_layers, 0.8, value, score)
+        rows = literal_forward(prompt, value.numpy(), score.numpy(), 0.8, num_layers)
+        assert error(model.values(prompt), rows) <= 1e-12
+    assert control_misses(np.random.default_rng(seed), None) <= 1e-12
+
+
+# ------------------------------------------------------------------------------------------- Queries
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(seeds, st.sampled_from([3, 30]), st.sampled_from(HEADS))
+def test_several_queries_are_each_the_last_state_of_a_context(seed, n, head):
+    """Each further column gets what it would get in the place of S_n; the others do not notice."""
+    features, states, rewards = context(np.random.default_rng(seed), 4, n, 2)
+    model = SoftmaxTransformer(5, 0.8, *softmax_td_weights(2), head=head)
+    alone = model.values(softmax_td_prompt(features, states, rewards))
+    queries = np.array([3, 0, 1, 2, 2])
+    read = model.values(softmax_td_prompt(features, states, rewards, queries=queries), num_queries=6)
+    assert error(read[:, : n + 1], alone) <= 1e-12
+    for column, query in enumerate(queries, start=n + 1):
+        td_errors = rewards + 0.8 * alone[:-1, 1:].numpy() - alone[:-1, :-1].numpy()
+        scores = features[states[:-1]] @ features[query]
+        kernel = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        assert error(read[1:, column], (td_errors @ kernel).cumsum()) <= 1e-12
+
+
+def test_no_queries_are_the_plain_prompt():
+    """An empty list of further queries adds no column."""
+    features, states, rewards = context(np.random.default_rng(0), 3, 5, 2)
+    plain = softmax_td_prompt(features, states, rewards)
+    empty = softmax_td_prompt(features, states, rewards, queries=np.array([], dtype=int))
+    assert torch.equal(plain, empty)
+
+
+# --------------------------------------------------------------------------------------------- Batches
+
+
+def batch_of_contexts(batch, n, queries=0, seed=0):
+    """Arguments of the prompt with these leading dimensions."""
+    rng = np.random.default_rng(seed)
+    arguments = (
+        rng.normal(size=(*batch, 3, 2)),
+        rng.integers(0, 3, (*batch, n + 1)),
+        rng.normal(size=(*batch, n)),
+    )
+    return (*arguments, rng.integers(0, 3, (*batch, queries)) if queries else None)
+
+
+@pytest.mark.parametrize("batch", [(1,), (4,), (2, 3)])
+@pytest.mark.parametrize("queries", [0, 2])
+def test_a_batch_of_prompts_is_its_elements(batch, queries):
+    """With or without further queries, one prompt each."""
+    arguments = batch_of_contexts(batch, 6, queries)
+    prompts = softmax_td_prompt(*arguments)
+    assert prompts.shape == (*batch, 5, 7 + queries)
+    for i in np.ndindex(batch):
+        assert torch.equal(prompts[i], softmax_td_prompt(*(a if a is None else a[i] for a in arguments)))
+
+
+@pytest.mark.parametrize("n", [6, 40], ids=["few tokens", "tabular"])
+@pytest.mark.parametrize("constructed", [True, False], ids=["constructed", "random weights"])
+@pytest.mark.parametrize("fused", [False, True], ids=["formed", "fused"])
+@pytest.mark.parametrize(
+    ("b_prompt", "lead_value", "lead_score"),
+    [
+        ((4,), (), ()),
+        ((2, 3), (), ()),
+        ((4,), (3,), ()),
+        ((4,), (1, 4), (1, 4)),
+        ((4,), (3, 4), (3, 1)),
+        ((), (3, 4), ()),
+        ((), (1, 4), ()),
+        ((), (), (1, 4)),
+        ((4,), (1,), (3, 2, 1)),
+        ((2, 1), (3, 4), (1, 2, 4)),
+        ((1,), (3, 2, 4), ()),
+    ],
+)
+def test_a_batch_is_its_elements(monkeypatch, n, constructed, fused, b_prompt, lead_value, lead_score):
+    """Any batch of prompts with shared weights, weights for each layer, for each element, for both."""
+    forbid_score_matrix(monkeypatch, fused)
+    rng = np.random.default_rng(0)
+    prompt = softmax_td_prompt(*batch_of_contexts(b_prompt, n)[:3])
+    prompt[..., -2:, :] = torch.from_numpy(rng.normal(size=(*b_prompt, 2, n + 1)))
+    value, score = softmax_td_weights(2) if constructed else torch.from_numpy(rng.normal(size=(2, 5, 5)) / 5)
+    value = value * torch.from_numpy(rng.uniform(0.2, 1, size=(*lead_value, 1, 1)))
+    score = score * torch.from_numpy(rng.uniform(0.2, 1, size=(*lead_score, 1, 1)))
+    model = SoftmaxTransformer(3, 0.8, value, score)
+    stages = run(model, prompt)
+    batch = np.broadcast_shapes(b_prompt, lead_value[1:], lead_score[1:])
+    assert model(prompt).shape == (*batch, 5, n + 1)
+    assert torch.equal(model.values(prompt), stages[..., -1, :])
+    prompts, values, scores = prompt.expand(*batch, 5, n + 1), spread(value, batch), spread(score, batch)
+    for i in np.ndindex(batch):
+        each_layer = (slice(None), *i)
+        assert (
+            error(stages[each_layer], literal(prompts[i], values[each_layer], scores[each_layer], 0.8))
+            <= 1e-12
+        )
+
+
+# ----------------------------------------------------------------------------------------- Fast paths
+
+
+def spy(monkeypatch):
+    """Returns a function that says how often each way to attend has been used since it was last asked."""
+    spies = {n: Mock(wraps=getattr(softmax_transformer, n)) for n in (EVERY_LAYER, ONCE, GROUPED)}
+    for name, wrapped in spies.items():
+        monkeypatch.setattr(softmax_transformer, name, wrapped)
+
+    def used():
+        counts = {name: wrapped.call_count for name, wrapped in spies.items() if wrapped.called}
+        for wrapped in spies.values():
+            wrapped.reset_mock()
+        return counts
+
+    return used
+
+
+def random_weights(rng, kind, num_layers, size):
+    """Random weights that allow the fast paths, but for the one thing that `kind` names."""
+    value, score = rng.normal(size=(2, num_layers, size, size)) / size
+    value[:, :-2] = 0
+    score[:, -2:, :] = score[:, :, -2:] = 0
+    score[:, -3, :] = score[:, :, -3] = 0  # rewards are not read, so that tokens can be alike
+    if kind != "scores of each layer":
+        score = score[:1]
+    if kind == "V writes a feature row":
+        value[:, 0, -1] = 0.3
+    if kind == "V writes the reward row":
+        value[:, -3, 0] = 0.3
+    if kind == "A reads the sources' target row":
+        score[:, -2, 0] = 0.3
+    if kind == "A reads the queries' current row":
+        score[:, 0, -1] = 0.3
+    return torch.from_numpy(value), torch.from_numpy(score)
+
+
+EVERY_LAYER, ONCE, GROUPED = "softmax_attention", "softmax_weights", "_grouped_weights"
+ALLOWED = "nothing forbids it"
+FORBIDDEN = [
+    "scores of each layer",
+    "V writes a feature row",
+    "V writes the reward row",
+    "A reads the sources' target row",
+    "A reads the queries' current row",
+]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", [ALLOWED, *FORBIDDEN])
+@pytest.mark.parametrize("fused", [False, True], ids=["formed", "fused"])
+@pytest.mark.parametrize("n", [5, 50], ids=["few tokens", "tabular"])
+@pytest.mark.parametrize("num_queries", [1, 4])
+def test_fast_paths_are_exact(monkeypatch, head, kind, fused, n, num_queries):
+    """Equal to the formula at every layer and entry, and taken where they may be, only there."""
+    forbid_score_matrix(monkeypatch, fused)
+    rng = np.random.default_rng(0)
+    features, states, rewards = context(rng, 4, n, 2)
+    queries = rng.integers(0, 4, size=num_queries - 1)
+    prompt = softmax_td_prompt(features, states, rewards, queries=queries)
+    prompt[-2:] = torch.from_numpy(rng.normal(size=(2, n + num_queries)))
+    value, score = random_weights(rng, kind, 4, 5)
+    model = SoftmaxTransformer(4, 0.9, value, score, head=head)
+    used = spy(monkeypatch)
+    stages = run(model, prompt, num_queries)
+    expected = literal(prompt, value, score.expand(4, 5, 5), 0.9, head, num_queries)
+    assert error(stages, expected) <= 1e-12
+    if kind != ALLOWED or (fused and n == 5):
+        assert used() == {EVERY_LAYER: 4}
+    else:
+        assert used() == {GROUPED if n == 50 else ONCE: 1}
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(seeds, st.integers(1, 60), st.sampled_from([ALLOWED, *FORBIDDEN]), st.sampled_from(HEADS))
+def test_random_weights_give_the_formula(seed, n, kind, head):
+    """Whatever the weights and the initial memory."""
+    rng = np.random.default_rng(seed)
+    prompt = softmax_td_prompt(*context(rng, 3, n, 2))
+    prompt[-2:] = torch.from_numpy(rng.normal(size=(2, n + 1)))
+    value, score = random_weights(rng, kind, 3, 5)
+    model = SoftmaxTransformer(3, 0.9, value, score, head=head)
+    assert error(run(model, prompt), literal(prompt, value, score.expand(3, 5, 5), 0.9, head)) <= 1e-12
+
+
+def test_a_query_unlike_every_source_is_grouped_exactly():
+    """Kinds of tokens that occur as queries only must not enter the normaliser."""
+    features = np.array([[1.0], [2.0], [9.0]])
+    states, rewards = np.append(np.arange(40) % 2, 2), np.random.default_rng(0).normal(size=40)
+    prompt = softmax_td_prompt(features, states, rewards, queries=np.array([2, 0]))
+    value, score = softmax_td_weights(1)
+    stages = run(SoftmaxTransformer(3, 0.9, value, score), prompt, num_queries=3)
+    expected = literal(prompt, value.expand(3, 4, 4), score.expand(3, 4, 4), 0.9, num_queries=3)
+    assert error(stages, expected) <= 1e-12
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_hundred_thousand_transitions(head):
+    """A tabular context of any length costs little; against the operator form from counts alone."""
+    rng = np.random.default_rng(0)
+    process, features = random_mrp(7, 0.9, rng), rng.normal(size=(7, 3))
+    states = process.sample(100_000, rng)
+    sources, rewards = states[:-1], rng.normal(size=100_000)
+    model = SoftmaxTransformer(10, 0.9, *softmax_td_weights(3, 0.7), head=head)
+    values = model.values(softmax_td_prompt(features, states, rewards)).numpy()
+    counts = np.bincount(sources)
+    moves = np.zeros((7, 7))
+    np.add.at(moves, (sources, states[1:]), 1)
+    reward, transition = np.bincount(sources, rewards) / counts, moves / counts[:, None]
+    matching = np.exp(features @ features.T) * counts
+    matching /= matching.sum(axis=1, keepdims=True)
+    v = np.zeros(7)
+    for layer in values:
+        assert error(layer, v[states]) <= 1e-11  # sums over 100 000 terms
+        v = v + 0.7 * matching @ (reward + 0.9 * transition @ v - v)
+
+
+def test_a_long_context_without_equal_tokens(monkeypatch):
+    """Above the limit the score matrix is not formed; some columns against their own softmax."""
+    rng = np.random.default_rng(0)
+    n = 6000
+    assert n * (n + 1) > attention.LARGEST_SCORE_MATRIX
+    features, states, rewards = rng.normal(size=(n + 1, 2)), np.arange(n + 1), rng.normal(size=n)
+    used = spy(monkeypatch)
+    values = SoftmaxTransformer(2, 0.9, *softmax_td_weights(2)).values(
+        softmax_td_prompt(features, states, rewards)
+    )
+    assert used() == {EVERY_LAYER: 2}
+    for v, v_next in zip(values[:-1].numpy(), values[1:].numpy(), strict=True):
+        for j in (0, 17, n):
+            weights = np.exp(features[:-1] @ features[j])
+            update = weights @ (rewards + 0.9 * v[1:] - v[:-1]) / weights.sum()
+            assert error(v_next[j], v[j] + update) <= 1e-12
+
+
+# ---------------------------------------------------------------------------- Precision and gradients
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("fused", [False, True], ids=["formed", "fused"])
+@pytest.mark.parametrize("n", [6, 60], ids=["few tokens", "grouped"])
+def test_float32(monkeypatch, head, fused, n):
+    """The dtype of the prompt is kept and decides; the weights follow it."""
+    forbid_score_matrix(monkeypatch, fused)
+    prompt = softmax_td_prompt(*context(np.random.default_rng(0), 4, n, 3))
+    model = SoftmaxTransformer(6, 0.9, *softmax_td_weights(3), head=head)
+    single = model.values(prompt.float())
+    assert single.dtype == model(prompt.float()).dtype == torch.float32
+    assert model(prompt).dtype == model.value_weights.dtype == torch.float64
+    assert error(single, model.values(prompt)) < 1e-5
+
+
+def as_function(model, num_queries=1):
+    """The forward pass as a function of V, A and the prompt."""
+    return lambda value, score, prompt: functional_call(
+        model, {"value_weights": value, "score_weights": score}, (prompt, num_queries)
+    )
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("constructed", [True, False], ids=["constructed", "random weights"])
+@pytest.mark.parametrize("fused", [False, True], ids=["formed", "fused"])
+@pytest.mark.parametrize("lead", [(), (2, 3)], ids=["shared", "each layer and element"])
+def test_gradients_against_finite_differences(monkeypatch, head, constructed, fused, lead):
+    """Of the whole pass, with respect to every entry of V, A and the prompt."""
+    forbid_score_matrix(monkeypatch, fused)
+    rng = np.random.default_rng(0)
+    prompt = softmax_td_prompt(*batch_of_contexts(lead[1:], 3)[:3])
+    value, score = softmax_td_weights(2) if constructed else torch.from_numpy(rng.normal(size=(2, 5, 5)) / 5)
+    value, score = (w.expand(*lead, 5, 5).clone().requires_grad_() for w in (value, score))
+    function = as_function(SoftmaxTransformer(2, 0.9, value, score, head=head))
+    inputs = value, score, prompt.requires_grad_()
+    assert torch.autograd.gradcheck(function, inputs, fast_mode=bool(lead))
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("n", [5, 30], ids=["few tokens", "tabular"])
+def test_memory_entries_of_the_scores_have_their_gradient(head, n):
+    """At the construction, where they are zero, against differences.
+
+    The differences are taken without autograd, where the construction itself runs on the fast path.
+    """
+    prompt = softmax_td_prompt(*context(np.random.default_rng(0), 3, n, 2))
+    value, score = softmax_td_weights(2)
+
+    def read(score):
+        model = SoftmaxTransformer(4, 0.9, value, score, head=head)
+        return as_function(model)(value, score, prompt)[-1, -1]
+
+    reverse = torch.autograd.functional.jacobian(read, score)
+    for entry in np.ndindex(5, 5):
+        step = torch.zeros_like(score)
+        step[entry] = 1e-5
+        with torch.no_grad():
+            difference = (read(score + step) - read(score - step)) / 2e-5
+        assert abs(difference - reverse[entry]) < 1e-9
+    assert reverse[-2:, :3].abs().min() > 1e-5  # the comparison is of something
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own
+def test_forward_mode_is_reverse_mode():
+    """At the construction, along a random direction of the scores that is not zero on the memory."""
+    prompt = softmax_td_prompt(*context(np.random.default_rng(0), 3, 30, 2))
+    value, score = softmax_td_weights(2)
+    tangent = torch.from_numpy(np.random.default_rng(1).normal(size=(5, 5)))
+    function = as_function(SoftmaxTransformer(4, 0.9, value, score))
+    with forward_ad.dual_level():
+        result = function(value, forward_ad.make_dual(score, tangent), prompt)
+        forward = forward_ad.unpack_dual(result).tangent
+    (reverse,) = torch.autograd.grad(function(value, score.requires_grad_(), prompt)[-1, -1], score)
+    assert error(forward[-1, -1], (reverse * tangent).sum()) <= 1e-12
+
+
+@pytest.mark.parametrize("n", [5, 30], ids=["few tokens", "tabular"])
+@pytest.mark.parametrize("wanted", ["value", "score", "prompt"])
+def test_no_fast_path_where_a_gradient_is_wanted(monkeypatch, n, wanted):
+    """Whichever of the three it is wanted for; without autograd the fast path is back."""
+    prompt = softmax_td_prompt(*context(np.random.default_rng(0), 3, n, 2))
+    value, score = softmax_td_weights(2)
+    {"value": value, "score": score, "prompt": prompt}[wanted].requires_grad_()
+    model = SoftmaxTransformer(4, 0.9, value, score)
+    assert (model.value_weights.requires_grad, model.score_weights.requires_grad) == (
+        wanted == "value",
+        wanted == "score",
+    )
+    used = spy(monkeypatch)
+    differentiable = model(prompt)
+    assert differentiable.requires_grad
+    assert used() == {EVERY_LAYER: 4}
+    with torch.no_grad():
+        assert error(model(prompt), differentiable) <= 1e-12
+    assert used() == {GROUPED if n == 30 else ONCE: 1}
+
+
+def test_the_weights_given_are_copied():
+    """Training the module leaves the caller's tensors alone."""
+    value, score = softmax_td_weights(2)
+    model = SoftmaxTransformer(2, 0.9, value, score).requires_grad_()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(value, softmax_td_weights(2)[0])
+    assert torch.equal(score, softmax_td_weights(2)[1])
