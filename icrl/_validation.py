@@ -44,13 +44,14 @@ def stochastic(name, value):
     """A finite float64 array whose last axis holds probability distributions (to 1e-8)."""
     result = array(name, value)
     rows = result.reshape(-1, result.shape[-1])
-    for index, row in enumerate(rows):
-        where = ", ".join(str(i) for i in np.unravel_index(index, result.shape[:-1]))
+    bad = np.flatnonzero((rows.min(axis=1) < 0) | (np.abs(rows.sum(axis=1) - 1) > 1e-8))
+    if len(bad):
+        row = rows[bad[0]]
+        where = ", ".join(str(i) for i in np.unravel_index(bad[0], result.shape[:-1]))
         where = f"{name} row {where}" if where else name
         if row.min() < 0:
             raise ValueError(f"{where} holds {row.min():g}; a probability must not be negative")
-        if abs(row.sum() - 1) > 1e-8:
-            raise ValueError(f"{where} sums to {row.sum():.10g}; every row must sum to 1")
+        raise ValueError(f"{where} sums to {row.sum():.10g}; every row must sum to 1")
     return result
 
 
@@ -62,6 +63,14 @@ def discount(value):
     return result
 
 
+def probability(name, value):
+    """A float in (0, 1)."""
+    result = number(name, value)
+    if not 0 < result < 1:
+        raise ValueError(f"{name} is {result:g}; it must lie in (0, 1)")
+    return result
+
+
 def number(name, value):
     """A finite Python float."""
     result = _numeric(name, value, "biuf", "one real number")
@@ -70,6 +79,14 @@ def number(name, value):
     if not np.isfinite(result):
         raise ValueError(f"{name} is {result}; it must be finite")
     return float(result)
+
+
+def positive(name, value):
+    """A finite Python float above 0."""
+    result = number(name, value)
+    if result <= 0:
+        raise ValueError(f"{name} is {result:g}; it must be positive")
+    return result
 
 
 def count(name, value, minimum):
@@ -109,11 +126,14 @@ def trajectory(states, num_states, batched=False):
     return result
 
 
-def context(features, states, rewards=None):
+_NOT_GIVEN = object()
+
+
+def context(features, states, rewards=_NOT_GIVEN):
     """Features `(S, d)`, states `(n+1,)` and, if given, rewards `(n,)` that belong together."""
     features = array("features", features, 2)
     states = trajectory(states, len(features))
-    if rewards is not None:
+    if rewards is not _NOT_GIVEN:
         rewards = rewards_of(states, rewards)
     return features, states, rewards
 
@@ -166,3 +186,31 @@ def step_sizes(value, num_layers):
     if result.min() <= 0:
         raise ValueError(f"step_size is {result.min():g}; it must be positive")
     return np.broadcast_to(result, (num_layers,)).copy()
+
+
+def width(reward_range, rewards):
+    """Width of the range of the rewards, after a check that it is one and holds what was seen."""
+    low, high = shaped("reward_range", reward_range, (2,), "the lowest and the highest reward")
+    if low > high:
+        raise ValueError(f"reward_range is ({low:g}, {high:g}); the lowest reward must come first")
+    outside = np.flatnonzero((rewards < low) | (rewards > high))
+    if len(outside):
+        raise ValueError(
+            f"rewards[{outside[0]}] is {rewards[outside[0]]:g}; it must lie in reward_range, "
+            f"{low:g} to {high:g}"
+        )
+    return high - low
+
+
+def reward_of_state(sources, rewards, num_states):
+    """The reward of each visited state, after a check that it has one."""
+    reward = np.zeros(num_states)
+    reward[sources] = rewards
+    varying = np.flatnonzero(np.abs(rewards - reward[sources]) > 1e-9 * max(1.0, np.abs(rewards).max()))
+    if len(varying):
+        k = varying[0]
+        raise ValueError(
+            f"rewards[{k}] is {rewards[k]:g} in state {sources[k]}, whose last reward is "
+            f"{reward[sources[k]]:g}; the certificate needs a reward that is a function of the state"
+        )
+    return reward

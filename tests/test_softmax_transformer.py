@@ -76,7 +76,7 @@ def run(model, prompt, num_queries=1):
 
 
 @pytest.mark.parametrize("head", HEADS)
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     seed=seeds,
     size=st.integers(1, 6),

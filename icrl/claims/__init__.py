@@ -3,9 +3,17 @@
 Nothing in the package imports this. One module for each chapter, collected in ``CLAIMS``.
 """
 
-from icrl.claims import softmax_td, softmax_transformer
+from icrl.claims import actor_critic, contraction, divergence, mdp, sarsa, softmax_td, softmax_transformer
 from icrl.claims.registry import Claim, Evidence, table
 
-CLAIMS: tuple[Claim, ...] = softmax_td.CLAIMS + softmax_transformer.CLAIMS
+CLAIMS: tuple[Claim, ...] = (
+    softmax_td.CLAIMS
+    + softmax_transformer.CLAIMS
+    + contraction.CLAIMS
+    + divergence.CLAIMS
+    + mdp.CLAIMS
+    + sarsa.CLAIMS
+    + actor_critic.CLAIMS
+)
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "table"]

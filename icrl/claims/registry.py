@@ -32,8 +32,9 @@ class Claim:
         source: the paper and the place in it, or ``"ours"``.
         statement: one sentence, in MyST with TeX.
         kind: ``"identity"`` (both sides computed apart, difference measured), ``"symbolic"`` (algebra, no
-            numbers), ``"limit"`` (a rate towards a limit), ``"control"`` (a broken construction must
-            miss; the error is the distance still lacking from a clear miss).
+            numbers), ``"limit"`` (a rate towards a limit), ``"bound"`` (an inequality; the error is the
+            largest excess, or says what it is), ``"control"`` (a broken construction must miss; the error
+            is the distance still lacking from a clear miss).
         section: label of the section of the book that proves it.
         check: draws fresh instances from the generator and returns the evidence.
     """

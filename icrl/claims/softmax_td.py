@@ -141,7 +141,7 @@ def high_temperature(rng):
             remainder = len(scores) * np.abs(kernel - first_order).max()
             # A weight w has w'' = w ((score - mean)^2 - variance) in tau, and w <= exp(tau spread) / n.
             errors.append(remainder / ((tau * spread) ** 2 / 2 * np.exp(tau * spread)))
-    return Evidence(largest(errors), 1, "50 contexts, tau to 1e-4; error: share of the bound used")
+    return Evidence(largest(errors), 1.0, "50 contexts, tau to 1e-4; error: share of the bound used")
 
 
 def equal_features(rng):

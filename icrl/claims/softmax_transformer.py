@@ -141,7 +141,7 @@ def symbolic_layer(rng):
         v = [v[j] + alpha * sum(td[k] * weights[k, j] for k in range(n)) for j in range(n + 1)]
         expected = [[*feature], [*reward, 0], [*(gamma * x for x in v[1:]), 0], v]
         differences += sum(sympy.expand(e) != 0 for e in z - sympy.Matrix(expected))
-    return Evidence(float(differences), 0, "n = 3, two layers: entries of Z that differ")
+    return Evidence(float(differences), 0.0, "n = 3, two layers: entries of Z that differ")
 
 
 CONTROLS = {
@@ -175,7 +175,7 @@ def controls(rng):
     error = float(np.maximum(0, 1e-3 - np.min(misses)))  # NumPy's max and min keep a NaN
     unbroken = largest(control_misses(rng, None) for _ in range(21))
     seen = f"4 x 21 broken passes, closest median {min(misses):.0e}; unbroken {unbroken:.0e}"
-    return Evidence(error if unbroken <= 1e-12 else np.inf, 0, seen)
+    return Evidence(error if unbroken <= 1e-12 else np.inf, 0.0, seen)
 
 
 CLAIMS = (

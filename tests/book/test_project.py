@@ -1,6 +1,7 @@
 """What several files of the project say must agree."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -40,20 +41,8 @@ def test_imports_are_declared():
     names = {"python-flint": "flint"}
     declared = {names.get(Requirement(d).name, Requirement(d).name) for d in PROJECT["dependencies"]}
     source = "\n".join(path.read_text() for path in (ROOT / "icrl").rglob("*.py"))
-    imported = set(re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE))
-    standard = {
-        "argparse",
-        "bisect",
-        "collections",
-        "csv",
-        "dataclasses",
-        "functools",
-        "itertools",
-        "json",
-        "math",
-    }
-    standard |= {"re", "sys", "typing", "time", "pathlib", "warnings", "fractions"}
-    assert imported - standard - {"icrl"} == declared
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", source, re.MULTILINE))
+    assert imported - set(sys.stdlib_module_names) - {"icrl"} == declared
 
 
 def test_version_is_said_once():
@@ -68,19 +57,23 @@ def test_rooms_stay_small_and_arrows_go_down():
     """No module of the package is long, and none imports the claims or the book."""
     for path in (ROOT / "icrl").rglob("*.py"):
         text = path.read_text()
-        assert text.count("\n") <= 280, path.name
+        # A module of claims is a table with its checks; the rooms themselves are smaller.
+        assert text.count("\n") <= (400 if path.parent.name == "claims" else 280), path.name
         if path.parent.name != "claims" and path.name != "__main__.py":
             assert "icrl.claims" not in re.sub(r'""".*?"""', "", text, flags=re.DOTALL), path.name
 
 
-def test_reference_and_transformer_share_no_code():
-    """The two sides of Theorem 1 do not know each other."""
-    loop, transformer = (
-        (ROOT / "icrl" / f"{n}.py").read_text() for n in ("softmax_td", "softmax_transformer")
-    )
-    assert "import torch" not in loop
-    assert "icrl.attention" not in loop
-    assert not re.search(r"^(from|import) icrl\.softmax_td|^from icrl import .*softmax_td", transformer, re.M)
+@pytest.mark.parametrize(
+    ("loop", "transformer"),
+    [("softmax_td", "softmax_transformer"), ("policy_improvement", "linear_transformer")],
+)
+def test_reference_and_transformer_share_no_code(loop, transformer):
+    """The two sides of an equality do not know each other."""
+    texts = [(ROOT / "icrl" / f"{name}.py").read_text() for name in (loop, transformer)]
+    imports = ["\n".join(re.findall(r"^\s*(?:from|import) .*", text, re.MULTILINE)) for text in texts]
+    assert "torch" not in imports[0]
+    assert "attention" not in imports[0]
+    assert loop not in imports[1]
 
 
 def test_table_of_contents_names_every_page():

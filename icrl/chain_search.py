@@ -1,0 +1,127 @@
+"""Many chains at once: what the conditions of the book say of them, and which are unstable.
+
+The batched half of :mod:`icrl.divergence`; ours, see :doc:`/book/divergence`.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from icrl import _validation as valid
+
+UNSTABLE = -1e-7
+"""A real part below this counts as negative in the search, above its opposite as positive; else undecided."""
+
+
+def measure(
+    features: Float[np.ndarray, "B S d"],
+    transition: Float[np.ndarray, "B S S"],
+    discount: Float[np.ndarray, " B"],
+) -> dict[str, Float[np.ndarray, " B"]]:
+    """A batch of irreducible chains at once: what the conditions say, and what is true.
+
+    Returns:
+        ``coarse``, ``sharp``: as :func:`icrl.divergence.normaliser_condition`. ``attention``:
+        ``min_s M(s, s) / ((1 + gamma) / 2)``; Assumption 5.1 of Xie et al. (2026) asks that it exceed 1.
+        ``margin``: smallest real part of an eigenvalue of ``B``.
+    """
+    size = transition.shape[-1]
+    system = np.eye(size) - transition.swapaxes(-1, -2) + 1
+    mu = np.linalg.solve(system, np.ones((len(system), size, 1)))[..., 0]
+    scores = features @ features.swapaxes(-1, -2)
+    highest = scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores - highest) * mu[:, None, :]
+    totals = weights.sum(axis=-1, keepdims=True)
+    matching = weights / totals
+    log_z = (highest + np.log(totals))[..., 0]
+    nu = mu * np.exp(log_z - log_z.max(axis=-1, keepdims=True))
+    inflow = (nu[:, None, :] @ transition)[:, 0] / nu
+    operator = matching @ (np.eye(size) - discount[:, None, None] * transition)
+    diagonal = np.diagonal(matching, axis1=-2, axis2=-1)
+    return {
+        "coarse": discount**2 * np.exp(np.ptp(log_z, axis=-1)),
+        "sharp": discount**2 * inflow.max(axis=-1),
+        "attention": diagonal.min(axis=-1) / ((1 + discount) / 2),
+        "margin": np.linalg.eigvals(operator).real.min(axis=-1),
+    }
+
+
+def random_chains(
+    batch: int, num_states: int, rng: np.random.Generator, *, equal_norms: bool = False
+) -> tuple[Float[np.ndarray, "B S d"], Float[np.ndarray, "B S S"], Float[np.ndarray, " B"]]:
+    """Random features, chains, discounts: smooth kernels and sharp ones, dense chains and nearly cyclic ones.
+
+    Features are normal in one to three dimensions with a scale log-uniform in ``[.2, 4]``, or on a sphere
+    of that radius times ``sqrt(d)``; rows are Dirichlet with a concentration log-uniform in ``[.03, 3]``,
+    mixed with .001 of the uniform distribution; ``1 - gamma`` is log-uniform in ``[.001, .9]``.
+    """
+    dimension = int(rng.integers(2 if equal_norms else 1, 4))
+    features = rng.normal(size=(batch, num_states, dimension))
+    if equal_norms:
+        features *= np.sqrt(dimension) / np.linalg.norm(features, axis=-1, keepdims=True)
+    features *= 10 ** rng.uniform(np.log10(0.2), np.log10(4), size=(batch, 1, 1))
+    shape = 10 ** rng.uniform(-1.5, 0.5, size=(batch, 1, 1))
+    # Gamma variables of small shape as the exponent of their logarithm: they would underflow.
+    logs = np.log(rng.gamma(shape + 1, size=(batch, num_states, num_states)))
+    logs += np.log1p(-rng.random(logs.shape)) / shape
+    transition = 0.999 * _softmax(logs) + 0.001 / num_states
+    return features, transition, 1 - 10 ** rng.uniform(-3, np.log10(0.9), size=batch)
+
+
+def _softmax(logits):
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def hill_climb(
+    objective: str, num_states: int, climbers: int, steps: int, rng: np.random.Generator
+) -> tuple[
+    Float[np.ndarray, " C"], Float[np.ndarray, "C S d"], Float[np.ndarray, "C S S"], Float[np.ndarray, " C"]
+]:
+    """Walk to unstable chains on which a condition is as nearly satisfied as can be found.
+
+    Starts from unstable random chains; a random move is kept if the chain stays unstable and the
+    objective falls.
+
+    Args:
+        objective: ``"coarse"`` or ``"sharp"``, as in :func:`measure`.
+        num_states: at least 3; two states are never unstable.
+        climbers: how many walks, side by side.
+        steps: moves tried by each.
+        rng: source of randomness.
+
+    Returns:
+        The objective reached, features, transition, discount, of each climber.
+    """
+    if objective not in ("coarse", "sharp"):
+        raise ValueError(f"objective is {objective!r}; it must be 'coarse' or 'sharp'")
+    num_states = valid.count("num_states", num_states, 3)
+    climbers, steps = valid.count("climbers", climbers, 1), valid.count("steps", steps, 0)
+    found = []
+    while sum(len(x) for x, _, _ in found) < climbers:
+        chains = random_chains(500, num_states, rng)
+        unstable = measure(*chains)["margin"] < UNSTABLE
+        dimension = chains[0].shape[-1]
+        x = np.pad(chains[0][unstable], [(0, 0), (0, 0), (0, 3 - dimension)])
+        found.append((x, np.log(chains[1][unstable]), chains[2][unstable]))
+    state = [np.concatenate(parts)[:climbers] for parts in zip(*found, strict=True)]
+    state[2] = np.log(state[2] / (1 - state[2]))
+    best = np.full(climbers, np.inf)
+    for step in range(steps + 1):
+        scale = 10 ** rng.uniform(-3, 0, size=climbers) * (step > 0)
+        trial = [
+            part + scale.reshape(-1, *[1] * (part.ndim - 1)) * rng.normal(size=part.shape) for part in state
+        ]
+        # Bounds that keep the eigenvalues far above rounding errors.
+        trial[0], trial[1] = np.clip(trial[0], -6, 6), np.clip(trial[1], -12, 0)
+        trial[2] = np.clip(trial[2], -3, 7)
+        seen = measure(*_chains(trial))
+        better = (seen["margin"] < UNSTABLE) & (seen[objective] < best)
+        best[better] = seen[objective][better]
+        for part, new in zip(state, trial, strict=True):
+            part[better] = new[better]
+    return best, *_chains(state)
+
+
+def _chains(state):
+    features, logits, odds = state
+    return features, _softmax(logits), 1 / (1 + np.exp(-odds))

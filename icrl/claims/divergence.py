@@ -1,0 +1,395 @@
+"""Claims of the chapter `divergence`."""
+
+import numpy as np
+from scipy.stats import beta
+
+from icrl import certified, chain_search, divergence, mrp, softmax_td
+from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.contraction import population_matching
+from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
+
+CHAPTER = "sec-dv-"
+
+
+def random_process(rng, num_states, equal_norms=False):
+    """One random chain of the search: features, process."""
+    features, transition, discount = chain_search.random_chains(1, num_states, rng, equal_norms=equal_norms)
+    transition = transition[0] / transition[0].sum(axis=1, keepdims=True)
+    return features[0], mrp.MarkovRewardProcess(transition, rng.normal(size=num_states), discount[0])
+
+
+def closed_context(rng, process, transitions=40):
+    """A trajectory that leaves every state and ends where it began."""
+    states = process.sample(transitions, rng)
+    states = np.concatenate([states, rng.permutation(process.num_states)])
+    return np.append(states, states[0])
+
+
+def two_states(rng):
+    """The second eigenvalue in closed form against the operator's, and that it lies in (0, 2)."""
+    errors = []
+    for trial in range(200):
+        features, process = random_process(rng, 2)
+        mu = process.stationary_distribution()
+        if trial % 2:  # a context, closed or not
+            states = process.sample(int(rng.integers(1, 12)), rng)
+            states = np.append(states, [0, 1, rng.integers(2)])
+            matrix = softmax_td.iteration_matrix(features, states, process.discount)
+            mu = np.bincount(states[:-1]) / (len(states) - 1)
+            _, seen = softmax_td.empirical_process(states, np.zeros(len(states) - 1), 0.5)
+            transition = seen.transition
+        else:
+            matrix = np.eye(2) - divergence.population_operator(features, process)
+            transition = process.transition
+        a, b = features  # det M from the normalisers, with the common factors cancelled by hand
+        gap = np.exp(-((a - b) @ (a - b)))
+        near = mu[0] + mu[1] * np.exp(a @ b - a @ a), mu[1] + mu[0] * np.exp(a @ b - b @ b)
+        second = mu[0] * mu[1] * (1 - gap) / (near[0] * near[1])
+        second *= 1 - process.discount * (np.trace(transition) - 1)
+        expected = sorted([process.discount, 1 - second])
+        errors.append(relative_error(np.sort(np.linalg.eigvals(matrix).real), expected))
+        if not 0 < second < 2 or np.abs(np.linalg.eigvals(matrix)).max() >= 1:
+            errors.append(np.inf)
+    return Evidence(largest(errors), 1e-9, "200 chains and contexts; every spectral radius below 1")
+
+
+def step_range(rng):
+    """Runs of the recursion itself just below and just above the largest step size."""
+    wrong, stable = 0, 0
+    while stable < 40:
+        features, process = random_process(rng, int(rng.integers(2, 6)))
+        operator = divergence.population_operator(features, process)
+        if np.linalg.eigvals(operator).real.min() < 1e-3:
+            continue
+        stable += 1
+        limit = divergence.largest_step_size(operator)
+        for factor in (0.98, 1.02):
+            with np.errstate(all="ignore"):  # an overflow is a divergence, too
+                power = np.linalg.matrix_power(np.eye(len(operator)) - factor * limit * operator, 2**17)
+            wrong += (np.abs(power).max() < 1e-9) != (factor < 1)
+    return Evidence(
+        float(wrong), 0.0, "40 stable chains, 131072 layers at .98 and 1.02 of the limit: wrong ones"
+    )
+
+
+def three_states_iff(rng):
+    """The sign of the trace criterion against the eigenvalues, for any source weights; critical discount."""
+    trap, trap_features = mrp.divergent_mrp()
+    wrong, unstable, runs = 0, 0, 300
+    for trial in range(runs):
+        features, process = random_process(rng, 3)
+        if trial % 2:  # near the example, so that both verdicts occur often
+            transition = 0.9 * trap.transition + 0.1 * process.transition
+            process = mrp.MarkovRewardProcess(transition, process.reward, process.discount)
+            features = trap_features * rng.uniform(0.4, 1.1) + 0.2 * rng.normal(size=(3, 1))
+        operator = divergence.population_operator(features, process)
+        real = np.linalg.eigvals(operator).real.min()
+        if abs(real) > 1e-9:
+            unstable += real < 0
+            wrong += (real < 0) != (np.trace(operator) < 1 - process.discount)
+            wrong += (real < 0) != (process.discount > divergence.critical_discount(features, process))
+    # With one verdict only, the comparison would be blind.
+    error = float(wrong) if 30 < unstable < runs - 30 else np.inf
+    return Evidence(error, 0.0, f"{runs} chains, {unstable} of them unstable: disagreements")
+
+
+def proof(chain, converges, order=None):
+    """A proof by ball arithmetic; the error counts what could not be certified."""
+
+    def check(_):
+        exact = chain()
+        failures = int(exact.converges() != converges)
+        if order is not None:
+            failures += not exact.symmetric_functions(512)[order - 1] < 0
+        # The exact operator must be that of the package, or the proof is about something else.
+        process, features = exact.floats()
+        operator = divergence.population_operator(features, process)
+        failures += not np.allclose(np.array(exact.operator().tolist(), dtype=float), operator, atol=1e-7)
+        return Evidence(float(failures), 0.0, "ball arithmetic, exact input: steps not certified")
+
+    return check
+
+
+def temperature(_):
+    """The three states at inverse temperature 2/5 and 1/2."""
+    chain = certified.three_states()
+    verdicts = [chain.at(inverse_temperature=tau).converges() for tau in ("2/5", "1/2")]
+    return Evidence(float(verdicts != [True, False]), 0.0, "ball arithmetic at .4 and .5")
+
+
+def tight(_):
+    """Certified unstable, and certified that the normaliser condition is missed by less than the excess."""
+    failures = 0
+    for excess in ("1/2", "1/10", "1/100"):
+        chain = certified.tight_chain(excess)
+        failures += chain.converges()
+        failures += not chain.symmetric_functions(512)[0] < 0
+        failures += not chain.normaliser_ratio(512) < 1 + certified.fmpq(*map(int, excess.split("/")))
+    return Evidence(float(failures), 0.0, "excess 1/2, 1/10, 1/100; ball arithmetic: steps not certified")
+
+
+def equal_norms_three(rng):
+    """Three states on one sphere: the lower bound of the trace, on-policy and on closed contexts."""
+    lacks = []
+    for trial in range(200):
+        features, process = random_process(rng, 3, equal_norms=True)
+        mu, transition, gamma = process.stationary_distribution(), process.transition, process.discount
+        if trial % 2:
+            states = closed_context(rng, process)
+            mu = np.bincount(states[:-1]) / (len(states) - 1)
+            operator = np.eye(3) - softmax_td.iteration_matrix(features, states, gamma)
+        else:
+            operator = divergence.population_operator(features, process)
+            np.testing.assert_allclose(mu @ transition, mu, atol=1e-10)
+        distance = ((features[:, None] - features) ** 2).sum(axis=-1)
+        bound = (1 - gamma) * (mu / (np.exp(-distance / 2) @ mu)).sum()
+        lacks.append((bound - np.trace(operator)) / (1 - gamma))
+        if np.linalg.eigvals(operator).real.min() < -1e-9:
+            lacks.append(np.inf)
+    return Evidence(
+        float(np.maximum(0, largest(lacks))), 1e-7, "200 chains and closed contexts: lacking from the bound"
+    )
+
+
+def normaliser_condition(rng):
+    """Where the condition holds, all real parts are positive, on chains and on contexts of any kind."""
+    holding, lacks = 0, []
+    while holding < 200:
+        features, process = random_process(rng, int(rng.integers(2, 7)))
+        discount = float(rng.uniform(0, 0.7))  # smaller than in the search: the condition holds more often
+        process = mrp.MarkovRewardProcess(process.transition, process.reward, discount)
+        coarse, sharp = divergence.normaliser_condition(features, process)
+        mu, transition = process.stationary_distribution(), process.transition
+        operator = divergence.population_operator(features, process)
+        if rng.random() < 0.5:
+            states = process.sample(30, rng)
+            states = np.concatenate([states, rng.permutation(process.num_states), [states[3]]])
+            mu = np.bincount(states[:-1]) / (len(states) - 1)
+            _, seen = softmax_td.empirical_process(states, np.zeros(len(states) - 1), discount)
+            transition, coarse = seen.transition, np.inf
+            sharp = sharp_condition(features, mu, transition, discount)
+            operator = np.eye(len(mu)) - softmax_td.iteration_matrix(features, states, discount)
+        else:  # the package against the formula as it stands
+            lacks.append(abs(sharp / sharp_condition(features, mu, transition, discount) - 1))
+            lacks.append(sharp / coarse - 1)
+        if sharp < 1:
+            holding += 1
+            lacks.append(-np.linalg.eigvals(operator).real.min())
+    return Evidence(
+        float(np.maximum(0, largest(lacks))),
+        1e-8,
+        "200 chains and contexts that satisfy it: negative real parts",
+    )
+
+
+def mean_condition(rng):
+    """The on-policy form with both ends of Z, where it promises what the first condition does not."""
+    real_parts = []
+    while len(real_parts) < 100:
+        features, process = random_process(rng, int(rng.integers(2, 7)))
+        discount = float(rng.uniform(0.3, 0.95))
+        process = mrp.MarkovRewardProcess(process.transition, process.reward, discount)
+        mu = process.stationary_distribution()
+        # Shrunk until the quotient of the normalisers is drawn from where the condition holds.
+        gram = features @ features.T
+        scales = np.geomspace(1e-3, 1, 60) ** 2
+        z = np.exp(scales[:, None, None] * gram) @ mu
+        roots = np.sqrt(z.max(axis=1) / z.min(axis=1))
+        holds = discount * (roots + 1 / roots) / 2 < 1
+        scale = np.sqrt(scales[holds].max())
+        if divergence.normaliser_condition(scale * features, process)[1] >= 1:
+            operator = divergence.population_operator(scale * features, process)
+            real_parts.append(np.linalg.eigvals(operator).real.min())
+    return Evidence(
+        float(max(0.0, -min(real_parts))),
+        1e-8,
+        "100 chains near its limit, where the first condition is silent: negative real parts",
+    )
+
+
+def sharp_condition(features, mu, transition, discount):
+    """gamma^2 max_t (nu P)(t) / nu(t), written out."""
+    normalisers = [sum(m * np.exp(x @ y) for m, y in zip(mu, features, strict=True)) for x in features]
+    nu = mu * np.array(normalisers)
+    return discount**2 * max(nu @ transition / nu)
+
+
+def no_normalisation(rng):
+    """The bare exponential kernel: spectra on random chains, and the loop over transitions on contexts."""
+    errors = []
+    for _ in range(200):
+        features, process = random_process(rng, int(rng.integers(2, 7)))
+        eigenvalues = np.linalg.eigvals(divergence.unnormalised_operator(features, process))
+        errors.append(-eigenvalues.real.min() / np.abs(eigenvalues).max())
+    process, features = mrp.divergent_mrp()
+    for _ in range(10):
+        states = closed_context(rng, process)
+        rewards = rng.normal(size=len(states) - 1)
+        x = rng.uniform(0.1, 0.4) * features
+        _, seen = softmax_td.empirical_process(states, rewards, process.discount)
+        operator = divergence.unnormalised_operator(x, seen)
+        step = 0.9 * divergence.largest_step_size(operator)
+        if not step:
+            return Evidence(np.inf, 1e-8, "a context for which no step size converges")
+        kernel = np.exp(x[states[:-1]] @ x.T) / len(rewards)
+        run = softmax_td.kernel_td(kernel, states, rewards, process.discount, 200, step)
+        left = np.linalg.matrix_power(np.eye(3) - step * operator, 200) @ seen.value()
+        errors.append(relative_error(run[-1], (seen.value() - left)[states]))
+    return Evidence(
+        float(np.maximum(0, largest(errors))), 1e-8, "200 chains: negative real parts; ten contexts: loop"
+    )
+
+
+def interval(successes, runs, level=0.95):
+    """Clopper-Pearson interval for a probability."""
+    tail = (1 - level) / 2
+    low = beta.ppf(tail, successes, runs - successes + 1) if successes else 0.0
+    high = beta.ppf(1 - tail, successes + 1, runs - successes) if successes < runs else 1.0
+    return float(low), float(high)
+
+
+def sampled(rng):
+    """The transformer itself on sampled trajectories; what is lacking from a clear divergence of most."""
+    process, features = mrp.divergent_mrp()
+    states = mrp.sample_batch(np.repeat(process.transition[None], 100, axis=0), 300, rng)
+    rewards = process.reward[states[:, :-1]]
+    prompt = softmax_td_prompt(np.repeat(features[None], 100, axis=0), states, rewards)
+    model = SoftmaxTransformer(30, process.discount, *softmax_td_weights(1))
+    size = model.values(prompt)[-1].abs().amax(dim=-1).numpy()
+    tables = [
+        np.abs(softmax_td.tabular_td(s, r, 3, process.discount, 30)[-1]).max()
+        for s, r in zip(states, rewards, strict=True)
+    ]
+    blown = int((size > 100 * np.array(tables)).sum())
+    low, high = interval(blown, 100)
+    seen = f"{blown} of 100 trajectories of 300, 95% interval {low:.3f} to {high:.3f}; asked: low end .9"
+    return Evidence(max(0.0, 0.9 - low), 0.0, seen)
+
+
+def reweighting(rng):
+    """Matching under inner products against Gaussian weights with reweighted sources, written out."""
+    errors = []
+    for _ in range(200):
+        features, process = random_process(rng, int(rng.integers(2, 7)))
+        mu = process.stationary_distribution()
+        distance = ((features[:, None] - features) ** 2).sum(axis=-1)
+        loud = np.log(mu) + (features**2).sum(axis=-1) / 2
+        weights = np.exp(loud - distance / 2 - (loud - distance / 2).max(axis=1, keepdims=True))
+        expected = weights / weights.sum(axis=1, keepdims=True)
+        errors.append(relative_error(population_matching(features, mu), expected))
+    return Evidence(largest(errors), 1e-11, "200 chains")
+
+
+def _claim(name, statement, kind, section, check):
+    return Claim(name, "ours", statement, kind, CHAPTER + section, check)
+
+
+CLAIMS = (
+    _claim(
+        "step-size-range",
+        r"Softmax TD converges for step size $\alpha$ iff all eigenvalues $\lambda$ of "
+        r"$B=M(I-\gamma P)$ have positive real part and "
+        r"$\alpha < \min 2\,\mathrm{Re}\,\lambda/\lvert\lambda\rvert^2$.",
+        "bound",
+        "stability",
+        step_range,
+    ),
+    _claim(
+        "two-states",
+        r"With two states of distinct features and $\alpha=1$ softmax TD always converges, on contexts too.",
+        "identity",
+        "two",
+        two_states,
+    ),
+    _claim(
+        "three-states-criterion",
+        r"With three states some step size converges iff $\mathrm{tr}\,B>1-\gamma$.",
+        "bound",
+        "three",
+        three_states_iff,
+    ),
+    _claim(
+        "three-states-diverge",
+        "An on-policy chain of three states diverges for every step size.",
+        "proof",
+        "three",
+        proof(certified.three_states, False, order=1),
+    ),
+    _claim(
+        "divergence-temperature",
+        r"The three states converge for small steps at $\tau=.4$ and for none at $\tau=.5$.",
+        "proof",
+        "phase",
+        temperature,
+    ),
+    _claim(
+        "sampled-divergence",
+        "The transformer diverges on trajectories sampled from that chain, where tabular TD does not.",
+        "control",
+        "sampled",
+        sampled,
+    ),
+    _claim(
+        "loudness",
+        r"Inner-product attention is Gaussian attention whose sources are reweighted by $e^{\|x\|^2/2}$.",
+        "identity",
+        "loudness",
+        reweighting,
+    ),
+    _claim(
+        "equal-norms-three",
+        r"On-policy, three states with features of equal norm have $\mathrm{tr}\,B>1-\gamma$: they converge.",
+        "bound",
+        "norms",
+        equal_norms_three,
+    ),
+    _claim(
+        "equal-norms-rescue",
+        "The three states with a coordinate appended that equalises the norms converge.",
+        "proof",
+        "norms",
+        proof(certified.three_states_equal_norms, True),
+    ),
+    _claim(
+        "equal-norms-four",
+        "Four states with features of equal norm can diverge on-policy, for every step size.",
+        "proof",
+        "norms",
+        proof(certified.four_states_equal_norms, False, order=2),
+    ),
+    _claim(
+        "equal-norms-five",
+        r"So can five, with integer features and $\gamma=.9$.",
+        "proof",
+        "norms",
+        proof(certified.five_states_equal_norms, False, order=3),
+    ),
+    _claim(
+        "normaliser-condition",
+        r"If $\gamma^2\max_t(\nu^\top P)(t)/\nu(t)<1$ with $\nu=\mu Z$, small step sizes converge.",
+        "bound",
+        "normaliser",
+        normaliser_condition,
+    ),
+    _claim(
+        "normaliser-condition-mean",
+        r"On-policy, with $q=\max Z/\min Z$, $\gamma\cdot\frac12(\sqrt q+1/\sqrt q)<1$ is enough.",
+        "bound",
+        "normaliser",
+        mean_condition,
+    ),
+    _claim(
+        "normaliser-condition-sharp",
+        "The 1 in the normaliser condition cannot be raised: some chains miss it by a hundredth and diverge.",
+        "proof",
+        "sharp",
+        tight,
+    ),
+    _claim(
+        "no-normalisation",
+        "The exponential kernel without the normalisation of the softmax converges on-policy.",
+        "bound",
+        "bare",
+        no_normalisation,
+    ),
+)

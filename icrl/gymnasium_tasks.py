@@ -1,0 +1,103 @@
+"""Gymnasium's toy-text tasks as arrays: worlds that nobody here wrote.
+
+Used by :func:`icrl.mdp.from_gymnasium`; see :doc:`/book/actor-critic`.
+"""
+
+import warnings
+from collections import deque
+
+import numpy as np
+from jaxtyping import Shaped
+
+
+def read_table(env_id: str) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The fields of a decision process from a task's published table ``P[s][a]``.
+
+    The table lists outcomes ``(probability, next state, reward, terminated)``. An outcome that ends the
+    episode must not be bootstrapped from. Its next state is made absorbing with reward 0 if the
+    environment never acts in it, that is, if it cannot be reached alive from the start. This serves
+    all toy-text tasks, and states keep Gymnasium's numbers. (In Taxi such a state is an ordinary one in
+    the table, "passenger already at the destination", but no episode starts there or gets there alive;
+    in CliffWalking the goal's own rows lead out of it, but are never used.) Where an ending outcome
+    names a state that can also be reached alive, it is sent to one further state, the last, in its place.
+
+    Args:
+        env_id: name of the task.
+
+    Returns:
+        ``transition`` ``(S, A, S)``, ``reward`` ``(S, A)``, ``start`` ``(S,)``, ``terminal`` ``(S,)``, and
+        ``outcome_reward`` ``(S, A, S)``: the mean over outcomes that share ``(s, a, s')``, which differ
+        in the toy-text tasks only where slippery CliffWalking falls off the cliff or bumps into a wall.
+
+    Raises:
+        ValueError: no such task in the installed Gymnasium, or it publishes no table.
+    """
+    table, start = _published(env_id)
+    num_states, num_actions = len(table), len(table[0])
+    outcomes = [
+        (s, a, float(p), int(t), float(r), bool(end))
+        for s in range(num_states)
+        for a in range(num_actions)
+        for p, t, r, end in table[s][a]
+        if p > 0
+    ]
+    alive = _reached_alive(outcomes, start)
+    ending = {t for _, _, _, t, _, end in outcomes if end}
+    extra = bool(ending & alive)
+    size = num_states + extra
+    transition = np.zeros((size, num_actions, size))
+    paid = np.zeros((size, num_actions, size))
+    for s, a, p, t, r, end in outcomes:
+        if end and t in alive:
+            t = num_states
+        transition[s, a, t] += p
+        share = p / transition[s, a, t]
+        paid[s, a, t] += share * (r - paid[s, a, t])  # a running mean: exact where all agree
+    terminal = np.zeros(size, dtype=bool)
+    terminal[list(ending - alive) + [num_states] * extra] = True
+    paid[terminal] = 0
+    transition[terminal] = np.eye(size)[terminal][:, None]
+    return {
+        "transition": transition,
+        "reward": (transition * paid).sum(axis=2),
+        "start": np.append(start, 0) if extra else start,
+        "terminal": terminal,
+        "outcome_reward": paid,
+    }
+
+
+def _published(env_id):
+    import gymnasium  # here, so that those who need no task do not wait for it
+
+    try:
+        with warnings.catch_warnings():
+            # Of versions too old to be made, which the error says as well.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            environment = gymnasium.make(env_id)
+    except (gymnasium.error.Error, ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"env_id is {env_id!r}, which Gymnasium cannot make: {error}") from error
+    try:
+        task = environment.unwrapped
+        if not (hasattr(task, "P") and hasattr(task, "initial_state_distrib")):
+            raise ValueError(
+                f"env_id is {env_id!r}, which publishes no transition table; FrozenLake, CliffWalking and "
+                "Taxi do"
+            )
+        return task.P, np.array(task.initial_state_distrib, dtype=np.float64)
+    finally:
+        environment.close()
+
+
+def _reached_alive(outcomes, start):
+    """States the environment can act in: the start, and what follows it without an end between."""
+    follows = {}
+    for s, _, _, t, _, end in outcomes:
+        if not end:
+            follows.setdefault(s, set()).add(t)
+    alive = set(np.flatnonzero(start > 0).tolist())
+    todo = deque(alive)
+    while todo:
+        for t in follows.get(todo.popleft(), set()) - alive:
+            alive.add(t)
+            todo.append(t)
+    return alive

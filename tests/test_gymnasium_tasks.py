@@ -1,0 +1,123 @@
+"""Gymnasium's tasks: the conversion against the tasks' own steps, and against their tables."""
+
+from functools import lru_cache
+
+import gymnasium
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from icrl.mdp import from_gymnasium
+
+TASKS = [
+    name
+    for name, spec in gymnasium.registry.items()
+    if "gymnasium.envs.toy_text" in str(spec.entry_point) and "Blackjack" not in name
+]
+
+
+@lru_cache
+def sampled_steps(env_id, num_steps):
+    """Steps of the task itself under uniformly random actions."""
+    rng = np.random.default_rng(0)
+    environment = gymnasium.make(env_id)
+    steps, starts = [], [environment.reset(seed=0)[0]]
+    state = starts[0]
+    for action in rng.integers(environment.action_space.n, size=num_steps).tolist():
+        successor, reward, terminated, truncated, _ = environment.step(action)
+        steps.append((int(state), action, int(successor), float(reward), bool(terminated)))
+        state = successor
+        if terminated or truncated:
+            starts.append(environment.reset()[0])
+            state = starts[-1]
+    environment.close()
+    return steps, starts
+
+
+def test_all_toy_text_tasks_are_found():
+    """FrozenLake (two sizes), CliffWalking (also slippery), Taxi."""
+    assert {name.split("-v")[0].rstrip("0123456789x") for name in TASKS} >= {
+        "FrozenLake",
+        "CliffWalking",
+        "Taxi",
+    }
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_conversion_agrees_with_sampled_steps(env_id):
+    """Every step is possible, pays what the process pays, and ends exactly in terminal states."""
+    process = from_gymnasium(env_id, 0.9)
+    steps, starts = sampled_steps(env_id, 4000)
+    assert process.start[starts].min() > 0
+    for s, a, t, reward, terminated in steps:
+        assert process.transition[s, a, t] > 0
+        assert process.terminal[t] == terminated
+        if env_id.startswith("CliffWalkingSlippery"):
+            # Falling off the cliff and bumping into the wall beside it both end in the start state.
+            assert -100 <= process.outcome_reward[s, a, t] <= -1
+        else:
+            assert process.outcome_reward[s, a, t] == reward
+
+
+@pytest.mark.parametrize("env_id", [name for name in TASKS if "Lake" in name or "Slippery" in name])
+def test_frequencies_and_mean_rewards_agree(env_id):
+    """Chi-square of the successors of the start state, and the mean reward of its pairs within 4.5 sigma."""
+    process = from_gymnasium(env_id, 0.9)
+    steps, starts = sampled_steps(env_id, 4000)
+    for a in range(4):
+        here = [step for step in steps if step[:2] == (starts[0], a)]
+        seen = np.bincount([t for _, _, t, _, _ in here], minlength=process.num_states)
+        expected = process.transition[starts[0], a] * len(here)
+        possible = expected > 0
+        assert not seen[~possible].any()
+        assert not chisquare(seen[possible], expected[possible]).pvalue < 1e-4  # NaN if only one is possible
+        rewards = np.array([reward for _, _, _, reward, _ in here])
+        slack = 4.5 * rewards.std() / np.sqrt(len(here)) + 1e-12
+        assert abs(rewards.mean() - process.reward[starts[0], a]) <= slack
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_optimum_agrees_with_value_iteration_on_the_table(env_id):
+    """Loops over the published outcomes, bootstrapped unless terminated, where the task can act."""
+    process = from_gymnasium(env_id, 0.5)
+    environment = gymnasium.make(env_id)
+    table = environment.unwrapped.P
+    environment.close()
+    q = np.zeros((len(table), len(table[0])))
+    for _ in range(60):
+        v = q.max(axis=1)
+        for s, a in np.ndindex(*q.shape):
+            q[s, a] = sum(p * (r + 0.5 * v[t] * (not end)) for p, t, r, end in table[s][a])
+    chain = process.under(np.full(q.shape, 1 / q.shape[1])).transition
+    reached = process.start > 0
+    for _ in range(process.num_states):
+        reached |= chain[reached].any(axis=0)
+    reached &= ~process.terminal
+    assert reached.sum() > 10
+    bound = 0.5**60 * 100 / 0.5
+    np.testing.assert_allclose(process.optimal_q()[reached], q[reached], atol=bound)
+    np.testing.assert_allclose(process.optimal_q()[process.terminal], 0, atol=1e-13)
+
+
+def test_an_ending_state_that_can_be_reached_alive_gets_a_stand_in():
+    """Action 0 passes through state 1 alive, action 1 ends the episode there: one state more."""
+
+    class Ambiguous(gymnasium.Env):
+        observation_space, action_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.Discrete(2)
+        initial_state_distrib = np.array([1.0, 0.0])
+        P = {  # noqa: RUF012
+            0: {0: [(1.0, 1, 0.0, False)], 1: [(1.0, 1, 2.0, True)]},
+            1: {0: [(1.0, 0, 5.0, False)], 1: [(0.5, 0, 1.0, False), (0.5, 0, 3.0, True)]},
+        }
+
+    gymnasium.register("Ambiguous-v0", entry_point=Ambiguous, disable_env_checker=True)
+    try:
+        process = from_gymnasium("Ambiguous-v0", 0.5)
+    finally:
+        del gymnasium.registry["Ambiguous-v0"]
+    np.testing.assert_array_equal(process.terminal, [False, False, True])
+    np.testing.assert_array_equal(process.transition[0], [[0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(process.transition[1], [[1, 0, 0], [0.5, 0, 0.5]])
+    np.testing.assert_array_equal(process.outcome_reward[1], [[5, 0, 0], [1, 0, 3]])
+    v0, v1 = 5 * 0.5 / 0.75, 5 / 0.75  # go round for ever: v1 = 5 + v0/2, v0 = v1/2
+    np.testing.assert_allclose(process.optimal_q().max(axis=1), [v0, v1, 0])
