@@ -203,15 +203,15 @@ def test_negative_controls_miss(name, seed):
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
-@given(seeds, st.integers(2, 15), st.integers(0, 4))
-def test_literal_forward_unbroken_is_the_transformer(seed, n, num_layers):
+@given(seeds, st.integers(2, 15), st.integers(0, 4), st.sampled_from(HEADS))
+def test_literal_forward_unbroken_is_the_transformer(seed, n, num_layers, head):
     """The transcription that the controls break is right as long as it is whole, for any weights."""
     rng = np.random.default_rng(seed)
     prompt = torch.from_numpy(rng.normal(size=(5, n + 1)))
     for value, score in (softmax_td_weights(2), torch.from_numpy(0.3 * rng.normal(size=(2, 5, 5)))):
-        model = SoftmaxTransformer(num_layers, 0.8, value, score)
-        rows = literal_forward(prompt, value.numpy(), score.numpy(), 0.8, num_layers)
-        assert error(model.values(prompt), rows) <= 1e-12
+        model = SoftmaxTransformer(num_layers, 0.8, value, score, head=head)
+        matrices = value.numpy(), score.numpy(), 0.8, num_layers
+        assert error(model.values(prompt), literal_forward(prompt, *matrices, dual=head == "dual")) <= 1e-12
     assert control_misses(np.random.default_rng(seed), None) <= 1e-12
 
 
@@ -460,6 +460,16 @@ def test_float32(monkeypatch, head, fused, n):
     assert single.dtype == model(prompt.float()).dtype == torch.float32
     assert model(prompt).dtype == model.value_weights.dtype == torch.float64
     assert error(single, model.values(prompt)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    """Kept as well; long tabular contexts too, which are not grouped then."""
+    prompt = softmax_td_prompt(*context(np.random.default_rng(0), 4, 60, 3))
+    model = SoftmaxTransformer(4, 0.9, *softmax_td_weights(3))
+    half = model.values(prompt.to(dtype))
+    assert half.dtype == dtype
+    assert error(half.double(), model.values(prompt)) < 0.1
 
 
 def as_function(model, num_queries=1):

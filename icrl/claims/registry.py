@@ -33,8 +33,10 @@ class Claim:
         statement: one sentence, in MyST with TeX.
         kind: ``"identity"`` (both sides computed apart, difference measured), ``"symbolic"`` (algebra, no
             numbers), ``"limit"`` (a rate towards a limit), ``"bound"`` (an inequality; the error is the
-            largest excess, or says what it is), ``"control"`` (a broken construction must miss; the error
-            is the distance still lacking from a clear miss).
+            largest excess, or says what it is), ``"interval"`` (a sampled mean; the error is in standard
+            errors), ``"proof"`` (ball arithmetic on exact input; the error counts steps not certified),
+            ``"control"`` (a broken construction must miss; the error is the distance still lacking from
+            a clear miss).
         section: label of the section of the book that proves it.
         check: draws fresh instances from the generator and returns the evidence.
     """
