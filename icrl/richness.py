@@ -57,7 +57,7 @@ class Richness:
 
     @property
     def gap(self) -> float:
-        """The smallest eigenvalue above 0: the loss falls like ``exp(-2 gap t)`` beside this point."""
+        """The smallest eigenvalue above 0. Beside this point the loss falls like ``exp(-2 gap t)``."""
         return float(self.spectrum[len(self.spectrum) - self.null_dimension - 1])
 
     @property

@@ -1,4 +1,4 @@
-"""Algorithm 1 of Liang and Lai (2026): a block is trained with Adam to make SARSA's update.
+"""Algorithm 1 of Liang and Lai (2026), here with Adam: a block is trained to make SARSA's update.
 
 See :doc:`/book/gradient-flow`.
 """
@@ -105,8 +105,8 @@ def alignment(
 ) -> tuple[float, float, float, float]:
     """Cosines of learned and constructed ``P12`` and ``V21``: raw, then off ``z = (gamma 1, -1, 0)``.
 
-    One-hot features leave ``V21 z`` and ``z' P12`` where they started; only what is orthogonal to ``z`` is
-    learned. A negative cosine means a negative scale. See :doc:`/book/gradient-flow`.
+    The loss does not see ``V21 z`` and ``z' P12``: gradient flow leaves them where they started, Adam moves
+    them at no gain. A negative cosine means a negative scale. See :doc:`/book/gradient-flow`.
     """
     P, V = valid.array("P", P, 2), valid.array("V", V, 2)
     d = (len(P) - 2) // 3

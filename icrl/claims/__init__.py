@@ -3,7 +3,16 @@
 Nothing in the package imports this. One module for each chapter, collected in ``CLAIMS``.
 """
 
-from icrl.claims import actor_critic, contraction, divergence, mdp, sarsa, softmax_td, softmax_transformer
+from icrl.claims import (
+    actor_critic,
+    contraction,
+    divergence,
+    gradient_flow,
+    mdp,
+    sarsa,
+    softmax_td,
+    softmax_transformer,
+)
 from icrl.claims.registry import Claim, Evidence, table
 
 CLAIMS: tuple[Claim, ...] = (
@@ -14,6 +23,7 @@ CLAIMS: tuple[Claim, ...] = (
     + mdp.CLAIMS
     + sarsa.CLAIMS
     + actor_critic.CLAIMS
+    + gradient_flow.CLAIMS
 )
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "table"]

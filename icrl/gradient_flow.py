@@ -1,0 +1,279 @@
+"""How a linear block learns SARSA: the teacher-mimicking loss, its gradient flow, its Hessian, Algorithm 1.
+
+Source: Liang and Lai (2026), Proposition 3.1, Theorem 3.2, Algorithm 1. The closed forms, the conserved
+quantities and the counts of null directions are ours. See :doc:`/book/gradient-flow`.
+"""
+
+import argparse
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+from icrl import _validation as valid
+
+
+@dataclass(frozen=True)
+class MimickingLoss:
+    """``mean_t 1/2 |(V21 S_t P12 - V*21 S_t P*12) w_t|^2``, the loss of Theorem 3.2 on a set of tasks.
+
+    Attributes:
+        moments: ``(T, m, m)``, each task's ``S = (1/n) sum_i x_i x_i'``, symmetric.
+        parameters: ``(T, k)``, its parameter column, starting with the constant 1.
+        teacher_score: ``P*12``, ``(m, k)``.
+        teacher_value: the rows of ``V*21`` that are read out, ``(q, m)``.
+
+    Raises:
+        ValueError: shapes that do not fit, entries that are not finite, moments that are not symmetric.
+
+    A point is a pair ``score (m, k), value (q, m)``; as a vector, ``value`` then ``score``, row by row.
+    Source: Liang and Lai (2026), Theorem 3.2 and eq. (15). See :doc:`/book/gradient-flow`.
+    """
+
+    moments: Float[np.ndarray, "T m m"]
+    parameters: Float[np.ndarray, "T k"]
+    teacher_score: Float[np.ndarray, "m k"]
+    teacher_value: Float[np.ndarray, "q m"]
+
+    def __post_init__(self):
+        moments = valid.array("moments", self.moments, 3)
+        tasks, m, _ = moments.shape
+        moments = valid.shaped("moments", moments, (tasks, m, m), "a square matrix for each task")
+        skew = np.abs(moments - moments.mT).max()
+        if skew > 1e-10 * np.abs(moments).max():
+            raise ValueError(f"moments differ from their transposes by {skew:g}; they must be symmetric")
+        parameters = valid.array("parameters", self.parameters, 2)
+        k = parameters.shape[1]
+        parameters = valid.shaped("parameters", parameters, (tasks, k), "a column for each task")
+        score = valid.shaped("teacher_score", self.teacher_score, (m, k), "data by parameters")
+        value = valid.array("teacher_value", self.teacher_value, 2)
+        value = valid.shaped("teacher_value", value, (len(value), m), "read out by data")
+        for name, x in zip(self.__dataclass_fields__, (moments, parameters, score, value), strict=True):
+            object.__setattr__(self, name, x)
+
+    @cached_property
+    def _target(self):
+        return self._heard(self.teacher_score) @ self.teacher_value.T
+
+    def _heard(self, score):
+        """``S_t P12 w_t`` of every task, (T, m)."""
+        return np.einsum("tij,tj->ti", self.moments, self.parameters @ score.T)
+
+    def point(self, score, value) -> tuple[np.ndarray, np.ndarray]:
+        """Both blocks, checked."""
+        score = valid.shaped("score", score, self.teacher_score.shape, "as the teacher's")
+        return score, valid.shaped("value", value, self.teacher_value.shape, "as the teacher's")
+
+    def unpack(self, vector: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
+        """``score, value`` of a vector."""
+        value, score = np.split(vector, [self.teacher_value.size])
+        return score.reshape(self.teacher_score.shape), value.reshape(self.teacher_value.shape)
+
+    def residuals(self, score, value) -> Float[np.ndarray, "T q"]:
+        """What the readout misses, for each task."""
+        score, value = self.point(score, value)
+        return self._heard(score) @ value.T - self._target
+
+    def loss(self, score: Float[np.ndarray, "m k"], value: Float[np.ndarray, "q m"]) -> float:
+        """The loss at a point."""
+        return float((self.residuals(score, value) ** 2).sum() / 2 / len(self.moments))
+
+    def gradients(self, score, value) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
+        """Its gradients with respect to ``score`` and ``value``, by hand."""
+        errors = self.residuals(score, value) / len(self.moments)
+        back = np.einsum("tij,tj->ti", self.moments, errors @ value)
+        return back.T @ self.parameters, errors.T @ self._heard(score)
+
+    def jacobian(self, score, value) -> Float[np.ndarray, "Tq p"]:
+        """Derivative of the residuals, over ``sqrt(T)``; at zero loss its Gram matrix is the Hessian."""
+        score, value = self.point(score, value)
+        tasks, q = len(self.moments), len(value)
+        by_value = np.einsum("ab,ti->tabi", np.eye(q), self._heard(score))
+        by_score = np.einsum("taj,tl->tajl", value @ self.moments, self.parameters)
+        parts = by_value.reshape(tasks * q, -1), by_score.reshape(tasks * q, -1)
+        return np.concatenate(parts, axis=1) / np.sqrt(tasks)
+
+    def hessian(self, score, value) -> Float[np.ndarray, "p p"]:
+        """The second derivative at any point."""
+        jacobian = self.jacobian(score, value)
+        size, errors = self.teacher_value.size, self.residuals(score, value) / len(self.moments)
+        mixed = np.einsum("ta,tij,tl->aijl", errors, self.moments, self.parameters, optimize=True)
+        result = jacobian.T @ jacobian
+        result[:size, size:] += mixed.reshape(size, -1)
+        result[size:, :size] += mixed.reshape(size, -1).T
+        return result
+
+    def on_manifold(self, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """``(c P*12, V*21 / c)``, where the loss is zero."""
+        scale = valid.number("scale", scale)
+        if scale == 0:
+            raise ValueError("scale is 0; it must not be zero")
+        return scale * self.teacher_score, self.teacher_value / scale
+
+
+def mimicking_loss(
+    prompts: Float[Tensor, "T D N"],
+    P: Float[Tensor, "D D"],
+    V: Float[Tensor, "D D"],
+    num_parameters: int | None = None,
+) -> MimickingLoss:
+    """The loss of a set of prompts against the teacher ``P, V``.
+
+    Args:
+        prompts: of eq. (4) of Liang and Lai (2026), or their actor-critic kind.
+        P: the teacher's, for instance of :func:`icrl.linear_transformer.sarsa_weights`.
+        V: likewise.
+        num_parameters: entries below the constant 1; if not given, SARSA's ``d = (D - 2) / 3``.
+
+    See :doc:`/book/gradient-flow`.
+    """
+    for name, x in (("prompts", prompts), ("P", P), ("V", V)):
+        valid.tensor(name, x)
+    if prompts.ndim != 3 or prompts.shape[-1] < 2:
+        raise ValueError(f"prompts has shape {tuple(prompts.shape)}; it must be (T, D, n + 1), n >= 1")
+    size, n = prompts.shape[1], prompts.shape[2] - 1
+    for name, x in (("P", P), ("V", V)):
+        valid.shaped(name, x.detach().cpu(), (size, size), "D x D for the prompts' D")
+    p = (size - 2) // 3 if num_parameters is None else valid.count("num_parameters", num_parameters, 1)
+    m = size - p - 1
+    if m < 1:
+        raise ValueError(f"num_parameters is {p}; it must be at most D - 2 = {size - 2}")
+    data, columns = prompts[:, :m, :n].detach().double(), prompts[:, m:, n].detach().double()
+    moments = (data @ data.mT / n).cpu().numpy()
+    score, value = (x.detach().cpu().double().numpy() for x in (P[:m, m:], V[m + 1 :, :m]))
+    return MimickingLoss((moments + moments.mT) / 2, columns.cpu().numpy(), score, value)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A trajectory of the gradient flow: times, points and losses, in order."""
+
+    times: Float[np.ndarray, " K"]
+    scores: Float[np.ndarray, "K m k"]
+    values: Float[np.ndarray, "K q m"]
+    losses: Float[np.ndarray, " K"]
+
+    @property
+    def balance(self) -> Float[np.ndarray, " K"]:
+        """``|V21|^2 - |P12|^2`` along the way; the flow conserves it."""
+        return (self.values**2).sum(axis=(1, 2)) - (self.scores**2).sum(axis=(1, 2))
+
+
+def gradient_flow(
+    loss: MimickingLoss,
+    score: Float[np.ndarray, "m k"],
+    value: Float[np.ndarray, "q m"],
+    time: float,
+    *,
+    rtol: float = 1e-9,
+    atol: float = 1e-12,
+    stop: float = 0.0,
+) -> Flow:
+    """``d(P12, V21)/dt = -gradient`` from a start, by an adaptive stiff solver (LSODA).
+
+    Args:
+        loss: the set of tasks.
+        score: ``P12`` at time 0.
+        value: ``V21`` at time 0.
+        time: how long.
+        rtol: relative tolerance, at least ``1e-13``, below which float64 cannot follow.
+        atol: absolute tolerance.
+        stop: end where the loss falls below this.
+
+    Raises:
+        ValueError: non-finite starts, tolerances out of range, or ones that the solver did not meet.
+
+    See :doc:`/book/gradient-flow`.
+    """
+    score, value = loss.point(score, value)
+    time, rtol, atol = (valid.positive(*x) for x in (("time", time), ("rtol", rtol), ("atol", atol)))
+    if not 1e-13 <= rtol < 1:
+        raise ValueError(f"rtol is {rtol:g}; it must lie in [1e-13, 1): float64 cannot follow closer")
+
+    def velocity(_, vector):
+        by_score, by_value = loss.gradients(*loss.unpack(vector))
+        return -np.concatenate([by_value.ravel(), by_score.ravel()])
+
+    def jacobian(_, vector):
+        return -loss.hessian(*loss.unpack(vector))
+
+    def done(_, vector):
+        return loss.loss(*loss.unpack(vector)) - stop
+
+    done.terminal = True
+    start = np.concatenate([value.ravel(), score.ravel()])
+    events = done if valid.number("stop", stop) > 0 else None
+    options = {"method": "LSODA", "jac": jacobian, "rtol": rtol, "atol": atol, "events": events}
+    given_up = f"rtol is {rtol:g}, atol {atol:g}; the solver gave up at time "
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            solved = solve_ivp(velocity, (0, time), start, **options)
+    except ValueError:  # the loss refuses points that are not finite
+        raise ValueError(given_up + "at which the blocks left the range of float64") from None
+    if not solved.success or not np.isfinite(solved.y).all():
+        raise ValueError(given_up + f"{solved.t[-1]:g}")
+    points = [loss.unpack(vector) for vector in solved.y.T]
+    scores, values = (np.array(x) for x in zip(*points, strict=True))
+    return Flow(solved.t, scores, values, np.array([loss.loss(*point) for point in points]))
+
+
+def outcome(flow: Flow, loss: MimickingLoss) -> str:
+    """Where it ended: ``"manifold"`` (loss < 1e-10), ``"rest"`` (gradient < 1e-6) or ``"moving"``."""
+    if flow.losses[-1] < 1e-10:
+        return "manifold"
+    gradients = loss.gradients(flow.scores[-1], flow.values[-1])
+    return "rest" if max(np.abs(g).max() for g in gradients) < 1e-6 else "moving"
+
+
+def main() -> None:
+    """How many starts reach the manifold, and what Adam learns; written to a table."""
+    from icrl.richness import random_tasks, richness  # here: both rooms stand above this one
+    from icrl.teacher_mimicking import alignment, train
+
+    parser = argparse.ArgumentParser(prog="python -m icrl.gradient_flow", description=main.__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--starts", type=int, default=30, help="flows at each distance (default 30)")
+    parser.add_argument("--trainings", type=int, default=5, help="runs of Algorithm 1 (default 5)")
+    parser.add_argument("--steps", type=int, default=1200, help="steps of Adam in each (default 1200)")
+    parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[1] / "book" / "data")
+    options = parser.parse_args()
+    rng, rows = np.random.default_rng(options.seed), []
+    cases = [(kind, "teacher", r) for kind in ("gaussian", "one-hot") for r in (0.25, 0.5, 1.0, 2.0)]
+    cases += [(kind, "zero", r) for kind in ("gaussian", "one-hot") for r in (0.25, 1.0)]
+    for kind, centre, distance in cases:
+        ends = []
+        for _ in range(options.starts):
+            loss = random_tasks(kind, 2, 140, rng)
+            teacher = loss.on_manifold(1.0)
+            step = [rng.normal(size=x.shape) for x in teacher]
+            unit = distance * np.sqrt(sum((x**2).sum() for x in teacher) / sum((x**2).sum() for x in step))
+            start = [(centre == "teacher") * x + unit * y for x, y in zip(teacher, step, strict=True)]
+            flow = gradient_flow(loss, *start, 60 / richness(loss).gap, rtol=1e-7, atol=1e-10, stop=1e-11)
+            ends.append(outcome(flow, loss))
+        counts = {end: ends.count(end) for end in ("manifold", "rest", "moving")}
+        rows.append({"experiment": f"{kind}, from {centre}", "distance": distance, **counts})
+        print(rows[-1], flush=True)
+    cosines = []
+    for _ in range(options.trainings):
+        run = train(3, 2, options.steps, rng, learning_rate=0.02)
+        cosines.append(min(np.abs(alignment(run.P[-1], run.V[-1], 0.5)[2:])))
+        print(f"smaller projected cosine {cosines[-1]:.4f}", flush=True)
+    aligned = sum(c > 0.99 for c in cosines)
+    rest = {"manifold": aligned, "rest": 0, "moving": len(cosines) - aligned}
+    rows.append({"experiment": "Adam, one-hot, d = 6", "distance": "", **rest})
+    options.to.mkdir(parents=True, exist_ok=True)
+    with (options.to / "gradient-flow.csv").open("w", newline="") as file:
+        file.write(f"# python -m icrl.gradient_flow --seed {options.seed} --starts {options.starts}")
+        file.write(f" --trainings {options.trainings} --steps {options.steps}\n")
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
