@@ -159,6 +159,7 @@ class SoftmaxTransformer(nn.Module):
             raise ValueError(f"prompt has shape {tuple(prompt.shape)}; it must be (..., {size}, N)")
         valid.sources(prompt, valid.count("num_queries", num_queries, 1))
         valid.broadcastable(prompt=prompt.shape[:-2], **self._batches())
+        _check_scores(prompt, self.score_weights)
         return self._layers(prompt, num_queries)
 
     def _batches(self):
@@ -236,6 +237,19 @@ def _differentiated(tensor):
 def _of(weights, layer):
     """The weights of one layer."""
     return weights if weights.ndim == 2 else weights[layer if len(weights) > 1 else 0]
+
+
+def _check_scores(prompt, score_weights):
+    """Refuses a prompt whose scores may leave the range of its dtype: softmax would make them NaN."""
+    rows, weights = (x.detach().abs().double() for x in (prompt, score_weights))
+    rows = rows.amax(dim=-1).reshape(-1, rows.shape[-2]).amax(dim=0)
+    bound = (rows @ weights @ rows).max().item()
+    limit = torch.finfo(prompt.dtype).max
+    if not bound <= limit:
+        raise ValueError(
+            f"prompt has entries up to {rows.max().item():.3g}; with these score_weights a score may reach "
+            f"{bound:.3g}, and none may leave the range of {prompt.dtype}, {limit:.3g}"
+        )
 
 
 def _check_weights(name, weights, num_layers):

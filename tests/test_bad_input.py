@@ -518,6 +518,16 @@ def test_prompt(method, z, num_queries, message):
     refused(message, getattr(model, method), z, num_queries)
 
 
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float64, 1e200), (torch.float32, 1e20)])
+def test_scores_out_of_range(dtype, size):
+    """Finite features whose scores are not: softmax would turn them into NaN."""
+    model = SoftmaxTransformer(2, 0.5, *softmax_td_weights(2))
+    z = softmax_td_prompt(size * FEATURES, STATES, REWARDS).to(dtype)
+    refused(f"prompt has entries up to {size:.3g}; with these score_weights a score may reach ...", model, z)
+    in_range = softmax_td_prompt(1e15 * FEATURES, STATES, 1e30 * REWARDS).to(dtype)
+    assert model.values(in_range).isfinite().all()
+
+
 # ------------------------------------------------------------------------------------------- Attention
 
 

@@ -96,3 +96,11 @@ def test_chapters_assert_something(notebook):
     """A chapter without a check is not a chapter of this book; the emblem is only a picture."""
     if notebook.stem != "intro":
         assert any("assert " in cell.source for cell in code_cells(notebook))
+
+
+@pytest.mark.parametrize("path", sorted(BOOK.glob("*.md")), ids=lambda path: path.stem)
+def test_tables_are_tables(path):
+    """Rows without a head are printed as text; inside a row a backslash does not save a norm's bars."""
+    for block in re.findall(r"(?:^\|.*\n)+", path.read_text(), re.MULTILINE):
+        assert re.match(r"\|.*\n\|[-:| ]+\|\n", block), block
+        assert "\\|" not in block, block
