@@ -83,7 +83,9 @@ def markdown(claims: Iterable[Claim], evidence: dict[str, Evidence]) -> str:
         seen = evidence[claim.id]
         size = f"{seen.error:g}"  # 0, inf or nan, which have no order of magnitude
         if 0 < seen.error < np.inf:
-            size = f"≤ 1e{int(np.ceil(np.log10(seen.error)))}"
+            # Below 1e-12 it is rounding, and its power of ten differs between processors.
+            floor = min(1e-12, seen.tolerance or 1e-12)
+            size = f"≤ 1e{int(np.ceil(np.log10(max(seen.error, floor))))}"
         verdict = "holds" if seen.holds else "**FAILS**"
         rows.append(
             f"- [`{claim.id}`](#{claim.section}) ({claim.kind}) **{verdict}**. {claim.statement} "
