@@ -9,7 +9,7 @@ from jaxtyping import Float
 from icrl import _validation as valid
 
 UNSTABLE = -1e-7
-"""A real part below this counts as negative in the search, above its opposite as positive; else undecided."""
+"""A real part below this counts as negative in the search, above its opposite as positive."""
 
 
 def measure(

@@ -7,6 +7,7 @@ With attention ``M`` and a chain ``P``, softmax TD multiplies its error by ``I -
 
 import argparse
 import csv
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -98,22 +99,37 @@ def random_cells(instances: int, rng: np.random.Generator) -> list[dict]:
 
     Half of them in each family, in equal parts with 3, 4, 5, 6 and 8 states. A cell is a half decade of
     ``sharp`` (1e-4 .. 1e12) by a half decade of ``attention`` (1e-8 .. 10); what lies beyond is put in the
-    last cell. Undecided are real parts within 1e-7 of 0, which rounding might have moved across.
+    last cell. Chains with a real part within 1e-7 of 0, which rounding might have moved across, are decided
+    in ball arithmetic; undecided are those where that fails.
     """
     cells = {}
     chunks = max(1, instances // (10 * 200))
     for family in FAMILIES:
         for size in (3, 4, 5, 6, 8) * chunks:
-            seen = measure(*random_chains(200, size, rng, equal_norms=family == "equal norms"))
+            chains = random_chains(200, size, rng, equal_norms=family == "equal norms")
+            seen = measure(*chains)
             x = np.floor(2 * np.log10(seen["sharp"]).clip(-4, 11.9)) / 2
             y = np.floor(2 * np.log10(seen["attention"]).clip(-8, 0.9)) / 2
-            for place in zip(x, y, seen["margin"], strict=True):
-                cell = cells.setdefault((family, f"{place[0]:.1f}", f"{place[1]:.1f}"), [0, 0, 0])
+            for i, margin in enumerate(seen["margin"]):
+                converges = _converges(*(part[i] for part in chains)) if margin <= -UNSTABLE else True
+                cell = cells.setdefault((family, f"{x[i]:.1f}", f"{y[i]:.1f}"), [0, 0, 0])
                 cell[0] += 1
-                cell[1] += place[2] < UNSTABLE
-                cell[2] += abs(place[2]) <= -UNSTABLE
+                cell[1] += converges is False
+                cell[2] += converges is None
     names = ("family", "log10_sharp", "log10_attention", "chains", "unstable", "undecided")
     return [dict(zip(names, (*key, *map(int, counts)), strict=True)) for key, counts in sorted(cells.items())]
+
+
+def _converges(features, transition, discount):
+    """Proved either way, or None. Floats are taken as exact; the largest of a row makes its sum exactly 1."""
+    rows = [[Fraction(p) for p in row] for row in transition.tolist()]
+    for row in rows:
+        row[row.index(max(row))] += 1 - sum(row)
+    table = [[Fraction(x) for x in row] for row in features.tolist()]
+    try:
+        return exact_chain(rows, Fraction(float(discount)), table).converges()
+    except ArithmeticError:
+        return None
 
 
 def tightest(climbers: int, steps: int, rng: np.random.Generator) -> list[dict]:

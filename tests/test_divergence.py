@@ -2,6 +2,7 @@
 
 import sys
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -112,3 +113,28 @@ def test_gamma_zero_always_converges():
     process = random_mrp(4, 0.0, rng)
     assert divergence.normaliser_condition(rng.normal(size=(4, 2)), process) == (0, 0)
     assert divergence.largest_step_size(divergence.population_operator(rng.normal(size=(4, 2)), process)) > 0
+
+
+def test_chains_at_the_edge_of_rounding_are_decided():
+    """What floating point cannot tell, ball arithmetic does: as 60 digits do, computed in another way."""
+    verdicts = []
+    for seed in range(3):
+        chains = chain_search.random_chains(2000, 8, np.random.default_rng(seed))
+        edge = np.flatnonzero(np.abs(chain_search.measure(*chains)["margin"]) < 1e-7)
+        for i in edge[:15]:
+            x, transition, discount = (part[i] for part in chains)
+            with mpmath.workdps(60):
+                p, gram = mpmath.matrix(transition.tolist()), mpmath.matrix(x.tolist())
+                gram *= gram.T
+                for s in range(8):
+                    p[s, int(transition[s].argmax())] += 1 - sum(p[s, :])
+                system = (mpmath.eye(8) - p).T + mpmath.ones(8)
+                mu = mpmath.lu_solve(system, mpmath.ones(8, 1))
+                weight = gram.apply(mpmath.exp) * mpmath.diag(list(mu))
+                matching = mpmath.diag([1 / sum(weight[s, :]) for s in range(8)]) * weight
+                eigenvalues = mpmath.eig(matching * (mpmath.eye(8) - float(discount) * p), right=False)
+                slowest = min(mpmath.re(value) for value in eigenvalues)
+            assert abs(slowest) > 1e-40
+            verdicts.append(divergence._converges(x, transition, discount))
+            assert verdicts[-1] == (slowest > 0)
+    assert {True, False} <= set(verdicts)
