@@ -66,16 +66,16 @@ class ExactChain:
             bellman = [[int(s == t) - self.discount * self.transition[s, t] for t in states] for s in states]
             return matching * arb_mat(fmpq_mat(bellman))
 
-    def normaliser_ratio(self, precision: int = 128) -> arb:
-        """``gamma^2 max Z / min Z`` of :func:`icrl.divergence.normaliser_condition`, enclosed."""
+    def mean_condition(self, precision: int = 128) -> arb:
+        """``gamma (sqrt q + 1 / sqrt q) / 2``, ``q = max Z / min Z``, enclosed; on-policy up to 1 is safe."""
         with ctx.workprec(precision):
             x = [[_enclose(entry) for entry in row] for row in self.features]
             sources = list(zip(self.distribution, x, strict=True))
             z = [sum((mu * self._kernel(row, other) for mu, other in sources), arb(0)) for row in x]
-            ratio = arb(1)
+            root = arb(1)
             for top, bottom in permutations(z, 2):
-                ratio = ratio.max(top / bottom)
-            return self.discount**2 * ratio
+                root = root.max((top / bottom).sqrt())
+            return self.discount * (root + 1 / root) / 2
 
     def _kernel(self, x, y):
         return (self.inverse_temperature * sum((a * b for a, b in zip(x, y, strict=True)), arb(0))).exp()
@@ -259,21 +259,21 @@ def five_states_equal_norms() -> ExactChain:
     return exact_chain(transition, "9/10", features, Fraction(4, 325))
 
 
-def tight_chain(excess: Rational) -> ExactChain:
-    """Diverges although ``gamma^2 max Z / min Z < 1 + excess``: the normaliser condition cannot be relaxed.
+def tight_chain(discount: Rational, root: Rational) -> ExactChain:
+    """Extremal chains of the normaliser condition: three states, ``max Z / min Z`` close to ``root**2``.
 
-    Two states that follow each other, hardly ever left, and a third. A large common coordinate of the
-    features weights state 0 by ``1 + excess``, small second coordinates tell the states apart.
+    The verdict turns close to where ``gamma (b + 1/b) / 2 = 1``, ``b = root > 1``: where the condition ends.
+    States 0 and 1 follow each other, state 2 is frequent and balances their values. A large common coordinate
+    of the features makes state 0 louder by ``b**2``; small second coordinates tell the states apart.
     """
-    delta = _rational("excess", excess)
-    if not 0 < delta <= 1:
-        raise ValueError(f"excess is {delta}; it must lie in (0, 1]")
-    rare, large = delta**2 / 100, 100 / delta**2
-    transition = [[0, 1, 0], [1 - rare, 0, rare], [rare / 2, 0, 1 - rare / 2]]
-    discount = 1 - rare
-    mu = exact_chain(transition, discount, [[0], [1], [2]]).distribution
-    second = [fmpq(1), 1 + delta / 2]
-    second.append(-(mu[0] * (1 + delta) * second[0] + mu[1] * second[1]) / mu[2])
-    first = [lambda: arb(large) + arb(1 + delta).log() / large, large, large]
-    features = [[a, delta / 10 * b] for a, b in zip(first, second, strict=True)]
-    return exact_chain(transition, discount, features)
+    gamma, b = _discount(discount), _rational("root", root)
+    if gamma == 0:
+        raise ValueError("discount is 0; it must lie in (0, 1)")
+    if not b > 1:
+        raise ValueError(f"root is {b}; it must exceed 1")
+    rare, size, large = 1 / (10_000 * b), 1 / (100 * b), fmpq(10) ** 7
+    often = 100_000 * int((b + 1) ** 2 + 1)
+    transition = [[0, 1, 0], [1 - rare, 0, rare], [rare / often, 0, 1 - rare / often]]
+    first = [lambda: arb(large) + 2 * arb(b).log() / large, large, large]
+    second = fmpq(1), b, -b * (b + 1) / often
+    return exact_chain(transition, gamma, [[x, size * y] for x, y in zip(first, second, strict=True)])

@@ -61,7 +61,8 @@ def critical_discount(features: Float[np.ndarray, "3 d"], process: MarkovRewardP
     role.
 
     Raises:
-        ValueError: the process has another number of states, or its stationary distribution has a zero.
+        ValueError: the process has another number of states, its stationary distribution has a zero, or two
+            states have equal features: their difference then never decays.
     """
     if process.num_states != 3:
         raise ValueError(f"process has {process.num_states} states; the criterion is for 3")
@@ -69,6 +70,8 @@ def critical_discount(features: Float[np.ndarray, "3 d"], process: MarkovRewardP
     if distribution.min() <= 0:
         raise ValueError(f"process has the stationary distribution {distribution}; it must be positive")
     matching = population_matching(features, distribution)
+    if len(np.unique(np.asarray(features, dtype=np.float64), axis=0)) < 3:
+        raise ValueError(f"features has equal rows, {np.asarray(features).tolist()}; they must be distinct")
     returns = np.trace(matching @ process.transition) - 1
     return float((np.trace(matching) - 1) / returns) if returns > 0 else np.inf
 
@@ -76,7 +79,7 @@ def critical_discount(features: Float[np.ndarray, "3 d"], process: MarkovRewardP
 def normaliser_condition(
     features: Float[np.ndarray, "S d"], process: MarkovRewardProcess
 ) -> tuple[float, float]:
-    """Two numbers; if either is below 1 and the features are distinct, small steps converge.
+    """Two numbers; if either is at most 1 and the features are distinct, small steps converge.
 
     Returns:
         ``gamma^2 max Z / min Z``, with the softmax's normalisers ``Z(s)``; and the sharper

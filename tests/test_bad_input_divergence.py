@@ -24,6 +24,10 @@ RING = [[0, 1], [1, 0]]
             lambda: divergence.critical_discount(FEATURES, MarkovRewardProcess(np.eye(1), np.zeros(1), 0.5)),
             "process has 1 states",
         ),
+        (
+            lambda: divergence.critical_discount(np.array([[1.0], [4], [4]]), PROCESS),
+            "features has equal rows",
+        ),
         (lambda: divergence.unnormalised_operator(FEATURES[:2], PROCESS), r"features has shape \(2, 1\)"),
         (lambda: chain_search.hill_climb("tight", 3, 1, 1, np.random.default_rng(0)), "objective is 'tight'"),
         (lambda: chain_search.hill_climb("sharp", 2, 1, 1, np.random.default_rng(0)), "num_states is 2"),
@@ -39,7 +43,8 @@ RING = [[0, 1], [1, 0]]
         (lambda: certified.exact_chain(RING, 0, [[1], [0.5]]), "features holds the float"),
         (lambda: certified.exact_context(np.array([0, 1]), 0, [[1], [2]]), "which it never leaves"),
         (lambda: certified.exact_context(np.array([0, 0]), 0, [[1], [2]]), "must leave each"),
-        (lambda: certified.tight_chain(2), "excess is 2"),
+        (lambda: certified.tight_chain("1/2", 1), "root is 1; it must exceed 1"),
+        (lambda: certified.tight_chain(0, 2), "discount is 0; it must lie in"),
     ],
 )
 def test_refused(call, message):

@@ -76,7 +76,19 @@ def test_undecided_is_no_verdict():
 
 
 def test_tight_chain_at_fractions():
-    chain = certified.tight_chain(Fraction(1, 20))
-    assert not chain.converges()
-    assert chain.normaliser_ratio(256) < fmpq(21, 20)
-    assert chain.normaliser_ratio(256) > 1
+    """The condition is that of its three numbers, and the verdict turns where it ends."""
+    for root, safe in ((Fraction(8, 5), False), (Fraction(3, 2), True)):
+        chain = certified.tight_chain(Fraction(9, 10), root)
+        assert chain.converges() == safe
+        expected = 0.9 * (float(root) + 1 / float(root)) / 2
+        assert float(chain.mean_condition(256).mid()) == pytest.approx(expected, abs=1e-3)
+        assert (chain.mean_condition(256) < 1) == safe
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_mean_condition_is_that_of_the_normalisers(example):
+    process, features = example().floats()
+    z = np.exp(features @ features.T) @ process.stationary_distribution()
+    root = np.sqrt(z.max() / z.min())
+    expected = process.discount * (root + 1 / root) / 2
+    assert float(example().mean_condition().mid()) == pytest.approx(expected, rel=1e-9)

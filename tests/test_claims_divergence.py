@@ -73,6 +73,12 @@ def test_tight_chain_fails_on_a_flipped_sign(monkeypatch):
         assert not evidence("normaliser-condition-sharp").holds
 
 
+def test_a_larger_constant_in_the_condition_is_seen(monkeypatch):
+    monkeypatch.setattr(chapter, "LIMIT", certified.fmpq(101, 100))
+    assert not evidence("normaliser-condition-mean").holds
+    assert not evidence("normaliser-condition-sharp").holds
+
+
 @pytest.mark.parametrize("name", ["two-states", "three-states-criterion"])
 def test_flipped_gamma_in_the_operator(name, monkeypatch):
     monkeypatch.setattr(divergence, "population_operator", operator_with_plus_gamma)

@@ -119,6 +119,8 @@ def test_population_bound():
     assert promised(bound.required)
     assert not promised(bound.required - 1)
     assert bound.rate == pytest.approx(1 - margin)
+    noise = 0.3 * np.ptp(process.value()) * np.sqrt(np.log(4 * 3 / 0.1) / 2 / 1000)
+    assert bound.floor == pytest.approx(noise / (margin * (1 - margin / 4) * mu.min()))
     four = con.population_bound(features, process, 4000, 0.1)
     assert four.floor == pytest.approx(bound.floor / 2)
     assert four.required == bound.required

@@ -5,6 +5,7 @@ Nothing in the package imports this. One module for each chapter, collected in `
 
 from icrl.claims import (
     actor_critic,
+    certificate,
     contraction,
     divergence,
     gradient_flow,
@@ -19,6 +20,7 @@ CLAIMS: tuple[Claim, ...] = (
     softmax_td.CLAIMS
     + softmax_transformer.CLAIMS
     + contraction.CLAIMS
+    + certificate.CLAIMS
     + divergence.CLAIMS
     + mdp.CLAIMS
     + sarsa.CLAIMS

@@ -1,19 +1,14 @@
 """Claims of the chapter `contraction`."""
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import bootstrap
 
 from icrl import contraction, mrp, softmax_td
-from icrl.claims.contraction_tasks import by_counts, certified_run, covered_task, floor_errors, random_task
+from icrl.claims.contraction_tasks import by_counts, covered_task, floor_errors, random_task, share
 from icrl.claims.registry import Claim, Evidence, largest, relative_error
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 CHAPTER = "sec-ct-"
-
-
-def share(failures, runs):
-    """Upper end of the Clopper-Pearson interval (95 %) for the probability of a failure."""
-    return float(binomtest(failures, runs).proportion_ci(0.95, "exact").high)
 
 
 def recursion(rng):
@@ -141,13 +136,6 @@ def context_error(rng):
     return Evidence(largest(errors), 1e-10, f"200 contexts, {missing} with unvisited states")
 
 
-def certified(rng):
-    """Fresh certificates against the truth; one is wrong if any of its statements is."""
-    runs = [run for run in (certified_run(rng) for _ in range(200)) if run]
-    failures = sum(not holds for _, _, holds, _ in runs)
-    return Evidence(share(failures, 200), 0.1, f"{failures} of {len(runs)} are wrong; error: 95 % upper end")
-
-
 def slope(rng):
     """The slope of the floor against the context length, on logarithmic axes, over random chains."""
     lengths = (200, 800, 3200)
@@ -225,27 +213,6 @@ def not_needed(rng):
             found += np.abs(np.linalg.matrix_power(matrix, 1 << 14)).max() < 1e-3
     return Evidence(
         max(0.0, 0.1 - found / 120), 0.0, f"{found} of 120 random tasks; error: lacking from 1/10"
-    )
-
-
-def understated(rng):
-    """A rare state holds the only reward. A certificate told the range of the rewards *seen* is wrong."""
-    wrong, told = 0, 0
-    for _ in range(100):
-        transition = np.array([[0.0, 0.999, 0.001], [0.999, 0.0, 0.001], [0.5, 0.5, 0.0]])
-        process = mrp.MarkovRewardProcess(transition, np.array([0.0, 0.0, 1000.0]), 0.9)
-        states = process.sample(60, rng, start=0)
-        rewards = process.reward[states[:-1]]
-        if (states == 2).any():
-            continue
-        for limits in ((rewards.min(), rewards.max()), (0.0, 1000.0)):
-            seen = contraction.certificate(2 * np.eye(3), states, rewards, 0.9, limits, 80, 0.1)
-            miss = np.abs(seen.estimate - process.value()[seen.visited]).max() > seen.bound
-            wrong, told = wrong + (miss and limits[1] == 0), told + (miss and limits[1] > 0)
-    return Evidence(
-        float(max(0, 50 - wrong) + told),
-        0.0,
-        f"{wrong} of 100 wrong with the seen range, {told} with the true",
     )
 
 
@@ -338,14 +305,6 @@ def claims():
         context_error,
     )
     yield (
-        "certificate",
-        "ours",
-        r"The certificate is wrong with probability at most $\delta=0.1$.",
-        "bound",
-        "certificate",
-        certified,
-    )
-    yield (
         "floor-slope",
         "ours",
         r"The floor $\lVert\widehat v-v^\pi\rVert_\infty$ falls like $n^{-1/2}$.",
@@ -360,14 +319,6 @@ def claims():
         "identity",
         "floor",
         floor_fixed,
-    )
-    yield (
-        "understated-range",
-        "ours",
-        "A certificate that is told the range of the rewards seen, not of all there are, is wrong.",
-        "control",
-        "breaks",
-        understated,
     )
 
 

@@ -1,8 +1,14 @@
 """Random tasks, and runs on them, for the claims and the figures of the chapter `contraction`."""
 
 import numpy as np
+from scipy.stats import binomtest
 
 from icrl import contraction, mrp
+
+
+def share(failures, runs):
+    """Upper end of the Clopper-Pearson interval (95 %) for the probability of a failure."""
+    return float(binomtest(failures, runs).proportion_ci(0.95, "exact").high)
 
 
 def random_task(rng, sharp=False):
@@ -26,6 +32,13 @@ def covered_task(rng):
         states = np.append(states, states[0])
         if process.num_states <= 6:
             return process, features, states
+
+
+def rare_fork(num_transitions):
+    """Where Hoeffding's inequality is nearly tight: a fork, met about twice, between two lasting fates."""
+    rare = 2 / num_transitions
+    transition = [[1 - rare, rare, 0, 0], [0, 0, 0.5, 0.5], [0.02, 0, 0.98, 0], [0.02, 0, 0, 0.98]]
+    return mrp.MarkovRewardProcess(np.array(transition), np.array([0.0, 0, 1, -1]), 0.5)
 
 
 def by_counts(features, states, process):
