@@ -170,7 +170,7 @@ class Certificate:
 
     @property
     def interval(self) -> Float[np.ndarray, "V 2"]:
-        """``(V, 2)``: the true values lie between these, all at once with probability ``1 - delta``."""
+        """The true values lie between these ``(V, 2)``, all at once with probability ``1 - delta``."""
         return np.column_stack([self.estimate - self.radius, self.estimate + self.radius])
 
 

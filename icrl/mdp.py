@@ -149,7 +149,7 @@ class MarkovDecisionProcess:
 
     @cached_property
     def cumulative_transition(self) -> Float[np.ndarray, "S A S"]:
-        """Running sums of the rows of ``transition``: what a draw is compared with."""
+        """Running sums of the rows of ``transition``, which a draw is compared with."""
         return cumulative(self.transition)
 
 
