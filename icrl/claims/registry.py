@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
@@ -48,6 +49,10 @@ class Claim:
     section: str
     check: Callable[[np.random.Generator], Evidence]
 
+    def generator(self, seed: int) -> np.random.Generator:
+        """Its own source of randomness: one claim alone draws what it draws among all of them."""
+        return np.random.default_rng([seed, crc32(self.id.encode())])
+
 
 def relative_error(computed, expected) -> float:
     """Largest difference, relative to the largest expected entry where that exceeds 1."""
@@ -62,11 +67,11 @@ def largest(errors: Iterable[float]) -> float:
     return float(np.max(list(errors)))
 
 
-def table(claims: Iterable[Claim], rng: np.random.Generator) -> tuple[str, bool]:
+def table(claims: Iterable[Claim], seed: int) -> tuple[str, bool]:
     """Check each claim; the report as text, and whether all hold."""
     lines, all_hold = [], True
     for claim in claims:
-        evidence = claim.check(rng)
+        evidence = claim.check(claim.generator(seed))
         all_hold &= evidence.holds
         verdict = "holds" if evidence.holds else "FAILS"
         lines.append(
@@ -81,14 +86,19 @@ def markdown(claims: Iterable[Claim], evidence: dict[str, Evidence]) -> str:
     rows = []
     for claim in claims:
         seen = evidence[claim.id]
-        size = f"{seen.error:g}"  # 0, inf or nan, which have no order of magnitude
+        size = _short(seen.error)  # 0, inf or nan, which have no order of magnitude
         if 0 < seen.error < np.inf:
             # Below 1e-12 it is rounding, and its power of ten differs between processors.
             floor = min(1e-12, seen.tolerance or 1e-12)
-            size = f"≤ 1e{int(np.ceil(np.log10(max(seen.error, floor))))}"
+            size = f"≤ {_short(10.0 ** np.ceil(np.log10(max(seen.error, floor))))}"
         verdict = "holds" if seen.holds else "**FAILS**"
         rows.append(
             f"- [`{claim.id}`](#{claim.section}) ({claim.kind}) **{verdict}**. {claim.statement} "
-            f"*{claim.source}.*\n  Seen: {seen.seen}; error {size}, allowed {seen.tolerance:.0e}."
+            f"*{claim.source}.*\n  Seen: {seen.seen}; error {size}, allowed {_short(seen.tolerance)}."
         )
     return "\n".join(rows)
+
+
+def _short(number):
+    """Few digits, and exponents as one writes them: 1e-5, not 1e-05."""
+    return f"{number:g}".replace("e-0", "e-")
