@@ -68,7 +68,7 @@ def step_range(rng):
                 power = np.linalg.matrix_power(np.eye(len(operator)) - factor * limit * operator, 2**17)
             wrong += (np.abs(power).max() < 1e-9) != (factor < 1)
     return Evidence(
-        float(wrong), 0.0, "40 stable chains, 131072 layers at .98 and 1.02 of the limit: wrong ones"
+        float(wrong), 0.0, "40 stable chains, 131072 layers at 0.98 and 1.02 of the limit: wrong ones"
     )
 
 
@@ -114,7 +114,7 @@ def temperature(_):
     """The three states at inverse temperature 2/5 and 1/2."""
     chain = certified.three_states()
     verdicts = [chain.at(inverse_temperature=tau).converges() for tau in ("2/5", "1/2")]
-    return Evidence(float(verdicts != [True, False]), 0.0, "ball arithmetic at .4 and .5")
+    return Evidence(float(verdicts != [True, False]), 0.0, "ball arithmetic at 0.4 and 0.5")
 
 
 EXTREMAL = {
@@ -265,7 +265,7 @@ def sampled(rng):
     ]
     blown = int((size > 100 * np.array(tables)).sum())
     low, high = binomtest(blown, 100).proportion_ci(0.95, "exact")
-    seen = f"{blown} of 100 trajectories of 300, 95% interval {low:.3f} to {high:.3f}; asked: low end .9"
+    seen = f"{blown} of 100 trajectories of 300, 95% interval {low:.3f} to {high:.3f}; asked: low end 0.9"
     return Evidence(max(0.0, 0.9 - low), 0.0, seen)
 
 
@@ -320,7 +320,7 @@ CLAIMS = (
     ),
     _claim(
         "divergence-temperature",
-        r"The three states converge for small steps at $\tau=.4$ and for none at $\tau=.5$.",
+        r"The three states converge for small steps at $\tau=0.4$ and for none at $\tau=0.5$.",
         "proof",
         "phase",
         temperature,
@@ -362,7 +362,7 @@ CLAIMS = (
     ),
     _claim(
         "equal-norms-five",
-        r"So can five, with integer features and $\gamma=.9$.",
+        r"So can five, with integer features and $\gamma=0.9$.",
         "proof",
         "norms",
         proof(certified.five_states_equal_norms, False, order=3),
@@ -383,7 +383,7 @@ CLAIMS = (
     ),
     _claim(
         "normaliser-condition-sharp",
-        "The 1 in that condition cannot be raised: at discounts .1 to .99 chains just beyond it diverge.",
+        "The 1 in that condition cannot be raised: at discounts 0.1 to 0.99 chains just beyond it diverge.",
         "proof",
         "sharp",
         tight,
