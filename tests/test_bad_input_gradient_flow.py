@@ -6,7 +6,8 @@ import torch
 
 from icrl.gradient_flow import MimickingLoss, gradient_flow, mimicking_loss
 from icrl.linear_transformer import sarsa_weights
-from icrl.richness import landing_point, random_tasks, richness
+from icrl.mimicking_tasks import random_tasks
+from icrl.richness import landing_point, richness
 from icrl.teacher_mimicking import train
 
 pytestmark = pytest.mark.bad_input

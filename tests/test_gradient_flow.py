@@ -5,7 +5,8 @@ import pytest
 from scipy.optimize import approx_fprime, check_grad
 
 from icrl.gradient_flow import MimickingLoss, gradient_flow, outcome
-from icrl.richness import landing_point, random_tasks, richness
+from icrl.mimicking_tasks import random_tasks
+from icrl.richness import landing_point, richness
 from icrl.teacher_mimicking import alignment, train
 
 

@@ -7,6 +7,7 @@ from icrl.claims import (
     actor_critic,
     contraction,
     divergence,
+    flow_rates,
     gradient_flow,
     mdp,
     sarsa,
@@ -24,6 +25,7 @@ CLAIMS: tuple[Claim, ...] = (
     + sarsa.CLAIMS
     + actor_critic.CLAIMS
     + gradient_flow.CLAIMS
+    + flow_rates.CLAIMS
 )
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "table"]
