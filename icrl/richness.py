@@ -27,8 +27,8 @@ class Richness:
             :meth:`icrl.gradient_flow.MimickingLoss.unpack` turns one into blocks.
         span: dimension of the span of ``S_t (x) w_t``.
         full_span: what it is when nothing is tied: ``k m (m + 1) / 2``.
-        margin: ``sigma``, smallest singular value on ``Sym_m (x) R^k`` of the ``S_t (x) w_t / sqrt(T)``:
-            the update of blocks of norms ``a, b`` has root mean square at least ``a b sigma / sqrt(2)``.
+        margin: ``chi``, smallest singular value on ``Sym_m (x) R^k`` of the ``S_t (x) w_t / sqrt(T)``:
+            the update of blocks of norms ``a, b`` has root mean square at least ``a b chi / sqrt(2)``.
         unexplained: ``(null_dimension - predicted, p)``, null directions beyond scaling and what the two
             null spaces leave free, orthonormal; empty if the tasks are rich off those.
 
@@ -44,7 +44,7 @@ class Richness:
     span: int
     full_span: int
     margin: float
-    unexplained: Float[np.ndarray, "extra p"]
+    unexplained: Float[np.ndarray, "u p"]
     shape: tuple[int, int, int]
 
     @property

@@ -204,7 +204,7 @@ CLAIMS = (
         "flow-is-bounded",
         "ours",
         r"For rich tasks $\lVert\bar V_{21}\rVert\lVert P_{12}\rVert\le\sqrt2(\sqrt{2\ell}+\sqrt{2\ell(0,0)})"
-        r"/\sigma$, $\sigma$ the smallest singular value of the tasks: every flow is bounded and converges.",
+        r"/\chi$, $\chi$ the smallest singular value of the tasks: every flow is bounded and converges.",
         "bound",
         "reach",
         bounded,
