@@ -1,14 +1,12 @@
-"""How a linear block learns SARSA: the teacher-mimicking loss, its gradient flow, its Hessian, Algorithm 1.
+"""How a linear block learns SARSA or actor-critic: teacher-mimicking loss, its Hessian, its gradient flow.
 
-Source: Liang and Lai (2026), Proposition 3.1, Theorem 3.2, Algorithm 1. The closed forms, the conserved
-quantities and the counts of null directions are ours. See :doc:`/book/gradient-flow`.
+Source: Liang and Lai (2026), Proposition 3.1, Theorem 3.2. The closed forms are ours. Above this room stand
+`mimicking_tasks` (sets of tasks), `richness` (what they identify, where the flow lands), `basins` (which
+starts get there, and how fast). See :doc:`/book/gradient-flow`.
 """
 
-import argparse
-import csv
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -228,52 +226,3 @@ def outcome(flow: Flow, loss: MimickingLoss) -> str:
         return "manifold"
     gradients = loss.gradients(flow.scores[-1], flow.values[-1])
     return "rest" if max(np.abs(g).max() for g in gradients) < 1e-6 else "moving"
-
-
-def main() -> None:
-    """How many starts reach the manifold, and what Adam learns; written to a table."""
-    from icrl.richness import random_tasks, richness  # here: both rooms stand above this one
-    from icrl.teacher_mimicking import alignment, train
-
-    parser = argparse.ArgumentParser(prog="python -m icrl.gradient_flow", description=main.__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--starts", type=int, default=30, help="flows at each distance (default 30)")
-    parser.add_argument("--trainings", type=int, default=5, help="runs of Algorithm 1 (default 5)")
-    parser.add_argument("--steps", type=int, default=1200, help="steps of Adam in each (default 1200)")
-    parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[1] / "book" / "data")
-    options = parser.parse_args()
-    rng, rows = np.random.default_rng(options.seed), []
-    cases = [(kind, "teacher", r) for kind in ("gaussian", "one-hot") for r in (0.25, 0.5, 1.0, 2.0)]
-    cases += [(kind, "zero", r) for kind in ("gaussian", "one-hot") for r in (0.25, 1.0)]
-    for kind, centre, distance in cases:
-        ends = []
-        for _ in range(options.starts):
-            loss = random_tasks(kind, 2, 140, rng)
-            teacher = loss.on_manifold(1.0)
-            step = [rng.normal(size=x.shape) for x in teacher]
-            unit = distance * np.sqrt(sum((x**2).sum() for x in teacher) / sum((x**2).sum() for x in step))
-            start = [(centre == "teacher") * x + unit * y for x, y in zip(teacher, step, strict=True)]
-            flow = gradient_flow(loss, *start, 60 / richness(loss).gap, rtol=1e-7, atol=1e-10, stop=1e-11)
-            ends.append(outcome(flow, loss))
-        counts = {end: ends.count(end) for end in ("manifold", "rest", "moving")}
-        rows.append({"experiment": f"{kind}, from {centre}", "distance": distance, **counts})
-        print(rows[-1], flush=True)
-    cosines = []
-    for _ in range(options.trainings):
-        run = train(3, 2, options.steps, rng, learning_rate=0.02)
-        cosines.append(min(np.abs(alignment(run.P[-1], run.V[-1], 0.5)[2:])))
-        print(f"smaller projected cosine {cosines[-1]:.4f}", flush=True)
-    aligned = sum(c > 0.99 for c in cosines)
-    rest = {"manifold": aligned, "rest": 0, "moving": len(cosines) - aligned}
-    rows.append({"experiment": "Adam, one-hot, d = 6", "distance": "", **rest})
-    options.to.mkdir(parents=True, exist_ok=True)
-    with (options.to / "gradient-flow.csv").open("w", newline="") as file:
-        file.write(f"# python -m icrl.gradient_flow --seed {options.seed} --starts {options.starts}")
-        file.write(f" --trainings {options.trainings} --steps {options.steps}\n")
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    main()

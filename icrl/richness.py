@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from icrl import _validation as valid
-from icrl.gradient_flow import MimickingLoss, mimicking_loss
-from icrl.linear_transformer import sarsa_prompt, sarsa_weights
+from icrl.gradient_flow import MimickingLoss
 
 NULL = 1e-8  # a singular value below this share of the largest counts as zero
 
@@ -29,6 +27,10 @@ class Richness:
             :meth:`icrl.gradient_flow.MimickingLoss.unpack` turns one into blocks.
         span: dimension of the span of ``S_t (x) w_t``.
         full_span: what it is when nothing is tied: ``k m (m + 1) / 2``.
+        margin: ``chi``, smallest singular value on ``Sym_m (x) R^k`` of the ``S_t (x) w_t / sqrt(T)``:
+            the update of blocks of norms ``a, b`` has root mean square at least ``a b chi / sqrt(2)``.
+        unexplained: ``(null_dimension - predicted, p)``, null directions beyond scaling and what the two
+            null spaces leave free, orthonormal; empty if the tasks are rich off those.
 
     See :doc:`/book/gradient-flow`.
     """
@@ -41,12 +43,19 @@ class Richness:
     directions: Float[np.ndarray, "free p"]
     span: int
     full_span: int
+    margin: float
+    unexplained: Float[np.ndarray, "u p"]
     shape: tuple[int, int, int]
 
     @property
     def identifiable(self) -> bool:
         """Whether nothing but the scale is free."""
         return self.null_dimension == 1
+
+    @property
+    def rich(self) -> bool:
+        """Whether ``S_t (x) w_t`` span everything, as the theorem asks."""
+        return self.span == self.full_span
 
     @property
     def predicted(self) -> int:
@@ -65,6 +74,31 @@ class Richness:
         """Largest eigenvalue over the gap."""
         return float(self.spectrum[0] / self.gap)
 
+    def describe(self) -> str:
+        """What is free and why, in words: vectors no task shows, then single entries."""
+        if self.identifiable:
+            return f"identifiable: only the scale is free; gap {self.gap:.2g}, condition {self.condition:.2g}"
+        lines = [f"not identifiable: {self.null_dimension} directions are free, one of them the scale"]
+        for letter, null, what in (
+            ("x", self.data_null, "moments annihilate"),
+            ("w", self.parameter_null, "parameters are orthogonal to"),
+        ):
+            lines += [f"all {what} {_combination(letter, z)}" for z in _readable(null)]
+        if len(self.unexplained):
+            lines.append(f"{len(self.unexplained)} beyond these, for instance {self._leading()}")
+        return "\n".join(lines)
+
+    def _leading(self):
+        """The unexplained direction with the largest single entry, by its four largest entries."""
+        sizes = (self.unexplained**2).sum(axis=0)
+        vector = self.unexplained.T @ self.unexplained[:, sizes.argmax()]
+        vector /= np.linalg.norm(vector)
+        (m, k, q), parts = self.shape, []
+        for index in np.argsort(-np.abs(vector), kind="stable")[:4]:
+            block, size, wide = ("V21", index, m) if index < q * m else ("P12", index - q * m, k)
+            parts.append(f"{block}[{size // wide}, {size % wide}] {vector[index]:+.2f}")
+        return ", ".join(parts)
+
 
 def richness(loss: MimickingLoss, scale: float = 1.0) -> Richness:
     """Which directions a set of tasks leaves free at the teacher; run it on *your* task distribution.
@@ -81,8 +115,10 @@ def richness(loss: MimickingLoss, scale: float = 1.0) -> Richness:
     if not np.abs(loss._target).max() > 0:
         raise ValueError("teacher_value S_t teacher_score w_t is 0 for every task; there is nothing to learn")
     (tasks, m, _), k, q = loss.moments.shape, score.shape[1], len(value)
-    _, singular, rows = np.linalg.svd(loss.jacobian(score, value), full_matrices=True)
-    size = value.size + score.size
+    size, jacobian = value.size + score.size, loss.jacobian(score, value)
+    if len(jacobian) > size:  # the same singular values and rows, from a small matrix
+        jacobian = np.linalg.qr(jacobian, mode="r")
+    _, singular, rows = np.linalg.svd(jacobian, full_matrices=True)
     singular = np.append(singular, np.zeros(size - len(singular)))
     rank = int((singular > NULL * singular[0]).sum())
     free = rows[rank:]
@@ -92,16 +128,32 @@ def richness(loss: MimickingLoss, scale: float = 1.0) -> Richness:
     others = free - np.outer(free @ scaling, scaling)
     directions = np.linalg.svd(others)[2][: len(free) - 1]
     upper = np.triu_indices(m)
-    products = loss.moments[:, *upper][:, :, None] * loss.parameters[:, None]
+    entries = loss.moments[:, *upper] * np.where(upper[0] == upper[1], 1, np.sqrt(2))  # keeps the norm
+    products = (entries[:, :, None] * loss.parameters[:, None]).reshape(tasks, -1) / np.sqrt(tasks)
+    stretch = np.linalg.svd(products, compute_uv=False)
+    span, full = int((stretch > NULL * stretch[0]).sum()), products.shape[1]
+    data = _null_space(loss.moments.mean(axis=0))
+    columns = _null_space(loss.parameters.T @ loss.parameters / tasks)
+    explained = [
+        scaling[None],
+        np.pad(np.kron(np.eye(q), data.T), ((0, 0), (0, score.size))),
+        np.pad(np.kron(data.T, np.eye(k)), ((0, 0), (value.size, 0))),
+        np.pad(np.kron(np.eye(m), columns.T), ((0, 0), (value.size, 0))),
+    ]
+    basis = np.linalg.svd(np.concatenate(explained).T, full_matrices=False)
+    basis = basis[0][:, basis[1] > 1e-10 * basis[1][0]]
+    extra = max(0, len(free) - basis.shape[1])
     return Richness(
         np.append(singular[:rank] ** 2, np.zeros(size - rank)),
         size - rank,
         float(np.arcsin(min(1.0, outside))),
-        _null_space(loss.moments.mean(axis=0)),
-        _null_space(loss.parameters.T @ loss.parameters / tasks),
+        data,
+        columns,
         directions,
-        int(np.linalg.matrix_rank(products.reshape(tasks, -1), rtol=NULL)),
-        m * (m + 1) // 2 * k,
+        span,
+        full,
+        float(stretch[-1]) if span == full else 0.0,
+        np.linalg.svd(free - free @ basis @ basis.T)[2][:extra],
         (m, k, q),
     )
 
@@ -110,6 +162,28 @@ def _null_space(matrix):
     """Orthonormal null vectors of a positive semi-definite matrix, in columns."""
     values, vectors = np.linalg.eigh(matrix)
     return vectors[:, values <= 1e-12 * max(values[-1], np.finfo(float).tiny)]
+
+
+def _readable(null):
+    """The same span in reduced row echelon form, one vector a row: few entries, the first of each 1."""
+    rows = null.T.copy()
+    for row, _ in enumerate(rows):
+        column = np.argmax(np.abs(rows[row:]).max(axis=0) > 1e-6)
+        best = row + np.abs(rows[row:, column]).argmax()
+        rows[[row, best]] = rows[[best, row]]
+        rows[row] /= rows[row, column]
+        others = np.arange(len(rows)) != row
+        rows[others] -= np.outer(rows[others, column], rows[row])
+    return rows
+
+
+def _combination(letter, vector):
+    """``x0 + x1 - 1.25 x2`` for ``(1, 1, -1.25, 0)``."""
+    parts = []
+    for index in np.flatnonzero(np.abs(vector) > 1e-6):
+        size = "" if abs(abs(vector[index]) - 1) < 1e-6 else f"{abs(vector[index]):.3g} "
+        parts.append(f"{'-' if vector[index] < 0 else '+'} {size}{letter}{index}")
+    return " ".join(parts).removeprefix("+ ")
 
 
 def landing_point(
@@ -138,7 +212,8 @@ def landing_point(
         extra = seen.null_dimension - seen.predicted
         raise ValueError(
             f"loss leaves {seen.null_dimension} directions free, {extra} more than scaling and its null "
-            "vectors explain (see richness(loss).directions); the landing point is not determined"
+            f"vectors explain, for instance {seen._leading()} (all in richness(loss).unexplained); "
+            "the landing point is not determined"
         )
     data, columns = (np.eye(len(z)) - z @ z.T for z in (seen.data_null, seen.parameter_null))
     target_score, target_value = data @ loss.teacher_score @ columns, loss.teacher_value @ data
@@ -154,52 +229,3 @@ def landing_point(
         scale * target_score + score - seen_score,
         target_value / scale + value - seen_value,
     )
-
-
-KINDS = ("gaussian", "one-hot", "copied", "ended", "two discounts")
-
-
-def random_tasks(
-    kind: str,
-    num_features: int,
-    num_tasks: int,
-    rng: np.random.Generator,
-    *,
-    num_transitions: int = 10,
-    step_size: float = 1.0,
-    discount: float = 0.8,
-) -> MimickingLoss:
-    """SARSA tasks with independent transitions, rewards and parameters, all Gaussian but the features.
-
-    Args:
-        kind: of the features: ``"gaussian"``; ``"one-hot"``, every pair of successors possible;
-            ``"copied"``, Gaussian with the last feature a copy of the first; ``"ended"``, one-hot with
-            three in ten transitions the last of their episode; ``"two discounts"``, one-hot with half the
-            discount in every other task.
-        num_features: ``d``, at least 2 unless Gaussian.
-        num_tasks: how many.
-        rng: where randomness comes from.
-        num_transitions: ``n``, in each task's window.
-        step_size: of the teacher.
-        discount: ``gamma``.
-
-    See :doc:`/book/gradient-flow`.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
-    d = valid.count("num_features", num_features, 1 if kind == "gaussian" else 2)
-    tasks = valid.count("num_tasks", num_tasks, 1)
-    n = valid.count("num_transitions", num_transitions, 1)
-    if kind in ("gaussian", "copied"):
-        phi, phi_next = rng.normal(size=(2, tasks, n, d))
-        if kind == "copied":
-            phi[..., -1], phi_next[..., -1] = phi[..., 0], phi_next[..., 0]
-    else:
-        phi, phi_next = np.eye(d)[rng.integers(d, size=(2, tasks, n))]
-    if kind == "ended":
-        phi_next = phi_next * (rng.random((tasks, n, 1)) >= 0.3)
-    if kind == "two discounts":
-        phi_next[::2] /= 2
-    weights, rewards = rng.normal(size=(tasks, d)), rng.normal(size=(tasks, n))
-    prompts = sarsa_prompt(weights, phi, phi_next, rewards, discount)
-    return mimicking_loss(prompts, *sarsa_weights(d, step_size))

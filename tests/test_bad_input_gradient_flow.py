@@ -1,12 +1,14 @@
-"""What the rooms `gradient_flow`, `richness` and `teacher_mimicking` refuse, and what they say."""
+"""What the rooms of the chapter `gradient-flow` refuse, and what they say."""
 
 import numpy as np
 import pytest
 import torch
 
+from icrl import basins
 from icrl.gradient_flow import MimickingLoss, gradient_flow, mimicking_loss
 from icrl.linear_transformer import sarsa_weights
-from icrl.richness import landing_point, random_tasks, richness
+from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
+from icrl.richness import landing_point, richness
 from icrl.teacher_mimicking import train
 
 pytestmark = pytest.mark.bad_input
@@ -94,3 +96,31 @@ def test_training(name):
                 | {name: 0}
             )
         )
+
+
+def test_actor_critic_tasks():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="kind is 'copied'; it must be one of gaussian, one-hot, ended"):
+        random_actor_critic_tasks("copied", 2, 2, 10, rng)
+    with pytest.raises(ValueError, match="num_actions is 1; it must be at least 2"):
+        random_actor_critic_tasks("one-hot", 2, 1, 10, rng)
+
+
+def test_too_few_tasks_name_a_direction():
+    few = random_tasks("gaussian", 2, 8, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"8 more .* for instance (P12|V21)\[\d, \d\] [+-]0\.\d\d, "):
+        landing_point(few, *few.on_manifold(1.0))
+
+
+def test_start():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="centre is 'one'; it must be 'teacher' or 'zero'"):
+        basins.random_start(LOSS, "one", 0.1, rng)
+    with pytest.raises(ValueError, match="distance is 0; it must be positive"):
+        basins.random_start(LOSS, "zero", 0.0, rng)
+
+
+def test_rate_of_a_flow_that_did_not_land():
+    flow = gradient_flow(LOSS, 0.9 * SCORE, VALUE, 0.1)
+    with pytest.raises(ValueError, match="it must fall from top = 1e-08 or above to a tenth of bottom"):
+        basins.local_rate(flow, LOSS)

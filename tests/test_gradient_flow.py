@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, check_grad
 
+from icrl import basins
 from icrl.gradient_flow import MimickingLoss, gradient_flow, outcome
-from icrl.richness import landing_point, random_tasks, richness
+from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
+from icrl.richness import landing_point, richness
 from icrl.teacher_mimicking import alignment, train
 
 
@@ -75,7 +77,16 @@ def test_zero_start_rests(tasks):
 
 @pytest.mark.parametrize(
     ("kind", "d", "dimension"),
-    [("gaussian", 1, 1), ("gaussian", 4, 1), ("one-hot", 4, 10), ("copied", 3, 15), ("ended", 3, 1)],
+    [
+        ("gaussian", 1, 1),
+        ("gaussian", 4, 1),
+        ("one-hot", 1, 4),
+        ("one-hot", 4, 10),
+        ("fixed rewards", 1, 7),
+        ("fixed rewards", 3, 15),
+        ("copied", 3, 15),
+        ("ended", 3, 1),
+    ],
 )
 def test_counts(kind, d, dimension, rng):
     seen = richness(random_tasks(kind, d, 300, rng))
@@ -109,7 +120,12 @@ def test_parameters_that_never_vary_are_counted(rng):
 
 def test_too_few_tasks_are_not_rich(rng):
     loss = random_tasks("gaussian", 2, 8, rng)
-    assert not richness(loss).identifiable
+    seen = richness(loss)
+    assert not seen.identifiable
+    assert len(seen.unexplained) == seen.null_dimension - 1
+    jacobian = loss.jacobian(*loss.on_manifold(1.0))
+    assert np.abs(jacobian @ seen.unexplained.T).max() < 1e-12
+    assert "8 beyond these, for instance" in seen.describe()
     with pytest.raises(ValueError, match="more than scaling and its null vectors explain"):
         landing_point(loss, *loss.on_manifold(1.0))
 
@@ -134,3 +150,67 @@ def test_alignment_of_the_construction():
 
     P, V = (x.numpy() for x in sarsa_weights(3, 1.0, -2.0))
     assert np.allclose(alignment(P, V, 0.9), -1)
+
+
+def test_scores_of_a_softmax_policy_sum_to_zero_in_each_state(rng):
+    loss = random_actor_critic_tasks("one-hot", 3, 2, 300, rng, discount=0.5)
+    seen = richness(loss)
+    assert seen.data_null.shape == (13, 4)
+    for s in range(3):
+        z = np.zeros(13)
+        z[7 + 2 * s : 9 + 2 * s] = 1
+        assert np.abs(loss.moments @ z).max() < 1e-14
+    assert "x0 + x1 + x2 - 2 x3 - 2 x4 - 2 x5\n" in seen.describe()
+    assert "x11 + x12" in seen.describe()
+
+
+@pytest.mark.parametrize(("kind", "h"), [("gaussian", 4), ("ended", 4), ("reference action", 2)])
+def test_actor_critic_shapes(kind, h, rng):
+    loss = random_actor_critic_tasks(kind, 2, 2, 20, rng, critic_step=0.5, actor_step=2.0)
+    assert loss.moments.shape == (20, 5 + h, 5 + h)
+    assert loss.teacher_value.shape == (2 + h, 5 + h)
+    assert np.array_equal(np.unique(loss.teacher_value), [0, 0.5, 2])
+
+
+def test_start_at_its_distance(tasks, rng):
+    teacher = tasks.on_manifold(1.0)
+    for centre in ("teacher", "zero"):
+        start = basins.random_start(tasks, centre, 0.3, rng)
+        moved = [x - (centre == "teacher") * y for x, y in zip(start, teacher, strict=True)]
+        sizes = [np.hypot(*map(np.linalg.norm, x)) for x in (moved, teacher)]
+        assert np.isclose(sizes[0], 0.3 * sizes[1])
+
+
+def test_local_rate_by_hand():
+    """One entry each: at the landing point (c, 1/c) the Hessian has the eigenvalue s^2 (c^2 + 1/c^2)."""
+    loss, score, value = scalar(0.5, 2.5)
+    landing = basins.follow(loss, (score, value), 50.0, stop=1e-18)
+    seen = basins.local_rate(landing.flow, loss)
+    assert landing.miss < 1e-7
+    assert np.isclose(seen.gap, 4 * (landing.scale**2 + landing.scale**-2), rtol=1e-6)
+    assert np.isclose(seen.share, 1)
+    assert np.allclose([seen.slope, seen.expected, seen.steepest], 2 * seen.gap, rtol=1e-3)
+    assert np.isclose(basins.polyak(landing.flow, loss)[-1], seen.gap, rtol=1e-6)
+
+
+def test_bound_by_hand():
+    """One entry each: the margin is s, and the bound holds for a start at rest and one that moves."""
+    loss, score, value = scalar(1.0, 1.0)
+    assert np.isclose(richness(loss).margin, 2)
+    assert np.isclose(basins.norm_bound(loss, score, value), 2**0.75)  # K = sqrt 2, balance 0
+    one_hot = random_tasks("one-hot", 2, 140, np.random.default_rng(0))
+    assert basins.norm_bound(one_hot, *one_hot.on_manifold(1.0)) == np.inf
+
+
+def test_fates():
+    """A power of time is a runaway, a constant is not."""
+    loss, _, _ = scalar(1.0, 0.0)
+    times = np.geomspace(1, 1e4, 50)
+
+    def flow(power):
+        sizes = (times**power)[:, None, None]
+        return basins.Flow(times, 3 * sizes, 4 * sizes, np.ones(50))
+
+    assert np.isclose(basins.growth(flow(0.25)), 0.25)
+    assert basins.fate(flow(0.25), loss) == "runaway"
+    assert basins.fate(flow(0.0), loss) == "moving"

@@ -8,6 +8,7 @@ from icrl.claims import (
     certificate,
     contraction,
     divergence,
+    flow_rates,
     gradient_flow,
     mdp,
     sarsa,
@@ -26,6 +27,7 @@ CLAIMS: tuple[Claim, ...] = (
     + sarsa.CLAIMS
     + actor_critic.CLAIMS
     + gradient_flow.CLAIMS
+    + flow_rates.CLAIMS
 )
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "table"]

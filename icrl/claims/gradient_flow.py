@@ -1,8 +1,11 @@
-"""Claims of the chapter `gradient-flow`."""
+"""Claims of the chapter `gradient-flow`: the loss, what does not move, where the flow lands, null directions.
+
+The rate and the reach of the flow are in :mod:`icrl.claims.flow_rates`.
+"""
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
+from scipy.integrate import solve_ivp
 
 from icrl.claims.registry import Claim, Evidence, largest, relative_error
 from icrl.gradient_flow import gradient_flow, mimicking_loss
@@ -13,7 +16,8 @@ from icrl.linear_transformer import (
     sarsa_prompt,
     sarsa_weights,
 )
-from icrl.richness import landing_point, random_tasks, richness
+from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
+from icrl.richness import landing_point, richness
 
 CHAPTER = "sec-gf-"
 PAPER = "Liang and Lai (2026), "
@@ -96,6 +100,29 @@ def balance(rng):
     return Evidence(largest(errors), 1e-10, f"30 identities; drift of a flow {np.ptp(flow.balance):.0e}")
 
 
+def whole_block(rng, time=60.0):
+    """Drift of the law of the corner blocks along a flow of all of P and V, d = 1, by autograd."""
+    prompts = sarsa_prompt(
+        *rng.normal(size=(1, 60, 1)), *rng.normal(size=(2, 60, 4, 1)), rng.normal(size=(60, 4)), 0.8
+    )
+    teacher = sarsa_weights(1, 1.0)
+
+    def velocity(_, x):
+        P, V = torch.from_numpy(x.reshape(2, 5, 5))
+        return -np.array(autograd(prompts, teacher, P, V, 1)[1:]).ravel()
+
+    start = np.array([x.numpy() for x in teacher]) + 0.2 * rng.normal(size=(2, 5, 5))
+    solved = solve_ivp(velocity, (0, time), start.ravel(), "LSODA", rtol=1e-9, atol=1e-12)
+    P, V = np.moveaxis(solved.y.T.reshape(-1, 2, 5, 5), 1, 0)
+    corner, row = P[:, 3:, 3:], V[:, 4:, 3:]
+    symmetric, skew = (corner + corner.mT) / 2, (corner - corner.mT) / 2
+    laws = (row**2).sum(axis=(1, 2)) - (symmetric**2).sum(axis=(1, 2))
+    sizes = [np.linalg.norm(x[i]) for x in (symmetric, row) for i in (0, -1)]
+    seen = "P22 {:.3f} to {:.3f}, V22 {:.3f} to {:.3f}".format(*sizes)
+    drift = max(np.ptp(laws), np.ptp(skew, axis=0).max())
+    return Evidence(float(drift), 1e-6, f"{seen}; their law {laws[0]:+.4f} to {laws[-1]:+.4f}")
+
+
 def near(rng, loss, scale, distance):
     """A start beside the manifold: every entry moved by a Gaussian of this size."""
     return [x + distance * rng.normal(size=x.shape) for x in loss.on_manifold(scale)]
@@ -105,32 +132,62 @@ def landing(rng):
     """Predicted against reached: score and value blocks, both signs of c, with and without null data."""
     errors = []
     for kind, sign in (("gaussian", 1), ("gaussian", -1), ("one-hot", 1), ("copied", -1)):
-        loss = random_tasks(kind, 2, 140, rng)
-        start = near(rng, loss, sign * rng.uniform(0.8, 1.25), 0.1)
-        flow = gradient_flow(loss, *start, 2000.0, stop=1e-15)
-        _, *blocks = landing_point(loss, *start, sign)
-        errors += [relative_error(flow.scores[-1], blocks[0]), relative_error(flow.values[-1], blocks[1])]
+        errors += landed(random_tasks(kind, 2, 140, rng), sign, rng)
     return Evidence(largest(errors), 1e-6, "4 flows: Gaussian, one-hot and copied features, both signs of c")
 
 
+def landing_actor_critic(rng):
+    """The same for actor-critic, with Gaussian and with true policy scores."""
+    errors = []
+    for kind, sign in (("gaussian", -1), ("one-hot", 1), ("ended", -1), ("reference action", 1)):
+        errors += landed(random_actor_critic_tasks(kind, 2, 2, 150, rng), sign, rng)
+    return Evidence(largest(errors), 2e-6, "4 flows, 2 states, 2 actions: features, both signs of c")
+
+
+def landed(loss, sign, rng):
+    """Relative errors of both predicted blocks, for one flow that starts beside the manifold."""
+    start = near(rng, loss, sign * rng.uniform(0.8, 1.25), 0.1)
+    flow = gradient_flow(loss, *start, 2000 / richness(loss).gap, stop=1e-15)
+    _, *blocks = landing_point(loss, *start, sign)
+    return [relative_error(*pair) for pair in zip((flow.scores[-1], flow.values[-1]), blocks, strict=True)]
+
+
+def counted(loss, scale):
+    """Zero eigenvalues of the Hessian on the manifold, by autograd through the loss."""
+    moments, columns = torch.from_numpy(loss.moments), torch.from_numpy(loss.parameters)[..., None]
+    score, value = (torch.from_numpy(x) for x in loss.on_manifold(scale))
+    target = value @ moments @ score @ columns
+
+    def function(v, s):
+        return ((v @ moments @ s @ columns - target) ** 2).sum() / 2 / len(moments)
+
+    parts = torch.autograd.functional.hessian(function, (value, score), vectorize=True)
+    sizes = value.numel(), score.numel()
+    rows = [torch.cat([parts[i][j].reshape(sizes[i], sizes[j]) for j in (0, 1)], 1) for i in (0, 1)]
+    values = torch.linalg.eigvalsh(torch.cat(rows)).numpy()
+    return int((np.abs(values) < 1e-11 * values[-1]).sum())
+
+
 def null_counts(rng):
-    """Zero eigenvalues of a Hessian by autograd, counted, against 1, 2d + 2 and 4d + 3."""
+    """Zero eigenvalues, counted, against 1, 2d + 2 and 4d + 3."""
+    cases = [(kind, d) for kind in ("gaussian", "one-hot", "fixed rewards", "copied") for d in (2, 3)]
+    cases += [("fixed rewards", 1), ("fixed rewards", 4), ("ended", 2), ("two discounts", 2)]
+    predicted = {"one-hot": (2, 2), "copied": (4, 3), "fixed rewards": (4, 3)}
+    seen = [counted(random_tasks(kind, d, 300, rng), rng.uniform(0.7, 1.4)) for kind, d in cases]
+    a, b = np.transpose([predicted.get(kind, (0, 1)) for kind, _ in cases])
+    wrong = (np.array(seen) != a * [d for _, d in cases] + b).sum()
+    return Evidence(float(wrong), 0.0, f"null dimensions {seen}, those predicted")
+
+
+def null_counts_actor_critic(rng):
+    """Zero eigenvalues, counted, against ``1 + nu (2S + 2h + 1)``, nu = 0, 1 + S, S and 0."""
     wrong, seen = 0, []
-    kinds = [("gaussian", 2), ("gaussian", 3), ("one-hot", 2), ("one-hot", 3), ("copied", 2), ("copied", 3)]
-    for kind, d in [*kinds, ("ended", 2), ("two discounts", 2)]:
-        loss = random_tasks(kind, d, 300, rng)
-        moments, columns = torch.from_numpy(loss.moments), torch.from_numpy(loss.parameters)
-        score, value = (torch.from_numpy(x) for x in loss.on_manifold(rng.uniform(0.7, 1.4)))
-
-        def function(v, s, data=(moments, columns, value @ moments @ score @ columns[..., None])):
-            return ((v @ data[0] @ s @ data[1][..., None] - data[2]) ** 2).sum() / 2 / len(data[0])
-
-        parts = torch.autograd.functional.hessian(function, (value, score))
-        sizes = value.numel(), score.numel()
-        rows = [torch.cat([parts[i][j].reshape(sizes[i], sizes[j]) for j in (0, 1)], 1) for i in (0, 1)]
-        values = torch.linalg.eigvalsh(torch.cat(rows)).numpy()
-        seen.append(int((np.abs(values) < 1e-11 * values[-1]).sum()))
-        wrong += seen[-1] != {"one-hot": 2 * d + 2, "copied": 4 * d + 3}.get(kind, 1)
+    for S, A in ((1, 2), (2, 2), (1, 3)):
+        for kind, nu in (("gaussian", 0), ("one-hot", 1 + S), ("ended", S), ("reference action", 0)):
+            h = S * (A - 1) if kind == "reference action" else S * A
+            loss = random_actor_critic_tasks(kind, S, A, 250, rng)
+            seen.append(counted(loss, rng.uniform(0.7, 1.4)))
+            wrong += seen[-1] != 1 + nu * (2 * S + 2 * h + 1)
     return Evidence(float(wrong), 0.0, f"null dimensions {seen}, those predicted")
 
 
@@ -144,73 +201,6 @@ def one_hot_manifold(rng):
         moved = score + np.outer(z, rng.normal(size=d + 1)), value + np.outer(rng.normal(size=d), z)
         errors.append(np.abs(loss.residuals(*moved)).max())
     return Evidence(largest(errors), 1e-12, "d = 2, 3, 4, a Gaussian b and eta each")
-
-
-def local_rate(rng):
-    """Slope of the log of the loss, late, against -2 mu at the predicted landing point."""
-    errors = []
-    for d, sign in ((2, 1), (3, -1)):
-        loss = random_tasks("gaussian", d, 200, rng)
-        teacher = loss.on_manifold(sign * rng.uniform(0.8, 1.25))
-        # A start with a clear share of the slowest direction, so that the others die out within the run.
-        slow = loss.unpack(np.linalg.eigh(loss.hessian(*teacher))[1][:, 1])
-        start = [x + 0.1 * y + 0.01 * rng.normal(size=x.shape) for x, y in zip(teacher, slow, strict=True)]
-        flow = gradient_flow(loss, *start, 2000.0, stop=1e-18)
-        late = (flow.losses < 1e-12) & (flow.losses > 1e-17)
-        slope = np.polyfit(flow.times[late], np.log(flow.losses[late]), 1)[0]
-        errors.append(abs(slope / (-2 * richness(loss, landing_point(loss, *start, sign)[0]).gap) - 1))
-    return Evidence(largest(errors), 0.02, "2 flows, d = 2 and 3, loss between 1e-12 and 1e-17")
-
-
-def polyak(rng):
-    """|grad|^2 / (2 loss) close to the manifold must not fall below the gap; error: relative lack."""
-    lacks = []
-    for kind in ("gaussian", "one-hot"):
-        loss = random_tasks(kind, 2, 140, rng)
-        seen, teacher = richness(loss), loss.on_manifold(1.0)
-        # Along the slowest direction the inequality is an equality, so a gap that is too large shows.
-        slow = loss.unpack(1e-5 * np.linalg.eigh(loss.hessian(*teacher))[1][:, seen.null_dimension])
-        points = [[x + y for x, y in zip(teacher, slow, strict=True)]]
-        for point in points + [near(rng, loss, 1.0, 1e-5) for _ in range(50)]:
-            squares = sum((g**2).sum() for g in loss.gradients(*point))
-            lacks.append(max(0.0, 1 - squares / (2 * loss.loss(*point) * seen.gap)))
-    return Evidence(largest(lacks), 1e-3, "102 points at distance 1e-5, two along the slowest direction")
-
-
-def scale_bound(rng):
-    """The gap at c against c^2 a and b / c^2, from each block alone off the scaling direction."""
-    excess = []
-    for _ in range(3):
-        loss = random_tasks("gaussian", 2, 140, rng)
-        score, value = loss.on_manifold(1.0)
-        hessian, bounds = loss.hessian(score, value), []
-        for part, block in ((slice(0, value.size), value), (slice(value.size, None), score)):
-            basis = np.linalg.svd(block.reshape(1, -1))[2][1:]
-            bounds.append(np.linalg.eigvalsh(basis @ hessian[part, part] @ basis.T)[0])
-        for c in np.geomspace(0.1, 10, 9):
-            excess.append(richness(loss, c).gap / min(c**2 * bounds[0], bounds[1] / c**2) - 1)
-    return Evidence(max(0.0, largest(excess)), 1e-9, "27 gaps, c from 0.1 to 10")
-
-
-def escape(rng):
-    """Time to grow from size 1e-8 to 1e-3, against the singular values of the coupling, formed by hand."""
-    errors = []
-    for kind in ("gaussian", "one-hot"):
-        loss = random_tasks(kind, 2, 140, rng)
-        score, value = (1e-8 * rng.normal(size=x.shape) for x in loss.on_manifold(1.0))
-        heard = loss.moments @ loss.teacher_score @ loss.parameters[:, :, None]
-        targets = (loss.teacher_value @ heard)[..., 0]
-        coupling = np.einsum("ta,tij,tl->aijl", targets, loss.moments, loss.parameters) / len(targets)
-        left, sigma, right = np.linalg.svd(coupling.reshape(value.size, -1), full_matrices=False)
-        growing = (left.T @ value.ravel() + right @ score.ravel()) / np.sqrt(2)
-        predicted = brentq(
-            lambda t, g=growing, s=sigma: np.linalg.norm(g * np.exp(s * t)) - 1e-3, 0, 99 / sigma[0]
-        )
-        flow = gradient_flow(loss, score, value, 1.2 * predicted, atol=1e-20)
-        size = np.sqrt((flow.values**2).sum(axis=(1, 2)) + (flow.scores**2).sum(axis=(1, 2)))
-        reached = np.interp(np.log(1e-3), np.log(np.maximum.accumulate(size)), flow.times)
-        errors.append(abs(reached / predicted - 1))
-    return Evidence(largest(errors), 1e-3, "2 flows from size 1e-8 to 1e-3")
 
 
 def unprojected(rng):
@@ -270,13 +260,40 @@ CLAIMS = (
         landing,
     ),
     claim(
+        "corner-law",
+        "ours",
+        r"A flow of the whole block conserves "
+        r"$\lVert\bar V_{22}\rVert^2-\lVert P_{22}+P_{22}^\top\rVert^2/4$ and $P_{22}-P_{22}^\top$.",
+        "identity",
+        "invariance",
+        whole_block,
+    ),
+    claim(
+        "landing-actor-critic",
+        "ours",
+        "The landing point of actor-critic is predicted by the same law, after projecting off what no task "
+        "shows.",
+        "identity",
+        "richness",
+        landing_actor_critic,
+    ),
+    claim(
         "null-dimension",
         "ours",
         "The Hessian on the manifold has 1 null direction for Gaussian features, $2d+2$ for one-hot ones, "
-        "$4d+3$ for a copied feature, and 1 again with ended episodes or two discounts.",
+        "$4d+3$ for fixed rewards or a copied feature, and 1 again with ended episodes or two discounts.",
         "identity",
         "richness",
         null_counts,
+    ),
+    claim(
+        "null-dimension-actor-critic",
+        "ours",
+        r"Actor-critic, one-hot, $S$ states, $A$ actions: $1+(1+S)(2S+2SA+1)$ null directions; "
+        r"$1+S(2S+2SA+1)$ with ended episodes; 1 if one action of each state also has no policy feature.",
+        "identity",
+        "richness",
+        null_counts_actor_critic,
     ),
     claim(
         "one-hot-manifold",
@@ -286,40 +303,6 @@ CLAIMS = (
         "identity",
         "richness",
         one_hot_manifold,
-    ),
-    claim(
-        "local-rate",
-        "ours, sharpening " + PAPER + "Theorem 3.2",
-        r"Near the manifold the loss ends up falling like $e^{-2\mu t}$, $\mu$ the smallest non-zero "
-        "eigenvalue of the Hessian at the landing point, if the start has a share of that direction.",
-        "limit",
-        "rate",
-        local_rate,
-    ),
-    claim(
-        "polyak-lojasiewicz",
-        PAPER + "Theorem 3.2; the constant ours",
-        r"Near the manifold $\lVert\nabla\ell\rVert^2\ge2\mu'\ell$ for every $\mu'<\mu$.",
-        "bound",
-        "rate",
-        polyak,
-    ),
-    claim(
-        "gap-and-scale",
-        "ours",
-        r"The gap at scale $c$ is at most $\min(ac^2,b/c^2)$.",
-        "bound",
-        "rate",
-        scale_bound,
-    ),
-    claim(
-        "escape-time",
-        "ours",
-        r"Near 0 a start grows like $e^{\sigma_jt}$ along the singular directions of the coupling: from size "
-        r"$\varepsilon$ it leaves after $\ln(1/\varepsilon)/\sigma_1+O(1)$.",
-        "limit",
-        "saddle",
-        escape,
     ),
     claim(
         "unprojected-landing-misses",

@@ -103,6 +103,16 @@ def test_pictures_load_and_links_lead_somewhere(browser, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_boxes_fold_and_players_show_a_picture(browser, page):
+    """One box without a title, or a player whose name is no identifier, stops the page's own scripts."""
+    visit(browser, page)
+    open_boxes = "return document.querySelectorAll('.admonition.dropdown:not(.toggle-hidden)').length"
+    WebDriverWait(browser, 10).until(lambda b: b.execute_script(open_boxes) == 0)
+    blank = "return [...document.querySelectorAll('.animation img')].filter(i => !i.naturalWidth).length"
+    WebDriverWait(browser, 10).until(lambda b: b.execute_script(blank) == 0)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_page_asks_for_nothing_from_a_network(browser, page):
     browser.get_log("performance")
     visit(browser, page)
