@@ -110,7 +110,10 @@ CONTEXT = {
             {"states": np.array([0, 0, 0, 1]), "rewards": np.ones(3)},
             "states ends in 1, which it never leaves",
         ),
-        ({"rewards": np.array([1.0, 2.0, 3.0])}, r"rewards\[2\] is 3 in state 0, whose last reward is"),
+        (
+            {"rewards": np.array([1.0, 2.0, 3.0])},
+            r"rewards\[0\] is 1 in state 0, whose last reward is 3; the reward must",
+        ),
         ({"rewards": np.ones(2)}, r"rewards has shape \(2,\)"),
         ({"discount": 1.0}, r"discount is 1; it must lie in \[0, 1\)"),
         ({"step_size": 0.0}, "step_size is 0; it must be positive"),
