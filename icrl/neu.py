@@ -166,7 +166,7 @@ class Terms:
 
     @property
     def td_updates(self) -> Float[np.ndarray, "B 2 D D"]:
-        """``(R_{n+1} + gamma TF(Z') - TF(Z)) grad TF(Z)``, eq. (26) of Xie et al. (2026)."""
+        """``(R_{n+1} + gamma TF(Z') - TF(Z)) grad TF(Z)``: the NEU loss is the norm of their mean."""
         return _times(self.reward + self.discount * self.next_value - self.value, self.gradient)
 
     @property
