@@ -156,7 +156,7 @@ class Terms:
     next_value: Float[np.ndarray, " B"]
     truth: Float[np.ndarray, " B"]
     next_truth: Float[np.ndarray, " B"]
-    gradient: Float[np.ndarray, "B 2 D D"]
+    gradient: Float[np.ndarray, "B k D D"]
     discount: float
 
     @property
@@ -165,12 +165,12 @@ class Terms:
         return self.value - self.truth
 
     @property
-    def td_updates(self) -> Float[np.ndarray, "B 2 D D"]:
+    def td_updates(self) -> Float[np.ndarray, "B k D D"]:
         """``(R_{n+1} + gamma TF(Z') - TF(Z)) grad TF(Z)``: the NEU loss is the norm of their mean."""
         return _times(self.reward + self.discount * self.next_value - self.value, self.gradient)
 
     @property
-    def error_updates(self) -> Float[np.ndarray, "B 2 D D"]:
+    def error_updates(self) -> Float[np.ndarray, "B k D D"]:
         """``(gamma error(Z') - error(Z)) grad TF(Z)``: the same expectation, less noise (ours)."""
         return _times(self.discount * (self.next_value - self.next_truth) - self.error, self.gradient)
 

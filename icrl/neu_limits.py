@@ -26,7 +26,7 @@ class LimitGradient(NamedTuple):
 
     values: Float[np.ndarray, " S"]
     td_errors: Float[np.ndarray, " S"]
-    gradients: Float[np.ndarray, "S 2 D D"]
+    gradients: Float[np.ndarray, "S k D D"]
 
 
 def limit_gradient(
