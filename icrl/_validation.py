@@ -211,6 +211,6 @@ def reward_of_state(sources, rewards, num_states):
         k = varying[0]
         raise ValueError(
             f"rewards[{k}] is {rewards[k]:g} in state {sources[k]}, whose last reward is "
-            f"{reward[sources[k]]:g}; the certificate needs a reward that is a function of the state"
+            f"{reward[sources[k]]:g}; the reward must be a function of the state"
         )
     return reward

@@ -11,6 +11,7 @@ from icrl.claims import (
     flow_rates,
     gradient_flow,
     mdp,
+    neu,
     sarsa,
     softmax_td,
     softmax_transformer,
@@ -23,6 +24,7 @@ CLAIMS: tuple[Claim, ...] = (
     + contraction.CLAIMS
     + certificate.CLAIMS
     + divergence.CLAIMS
+    + neu.CLAIMS
     + mdp.CLAIMS
     + sarsa.CLAIMS
     + actor_critic.CLAIMS
