@@ -120,6 +120,32 @@ def flipped(num_features):
     return value, score
 
 
+@pytest.mark.parametrize("signs", [(1, 1), (-1, -1), (0, -1), (1, 0)])
+@pytest.mark.parametrize("claim", ["neu-identity", "neu-estimators"])
+def test_signs_of_the_second_form(monkeypatch, claim, signs):
+    """gamma error' - error with another sign in front of either part, or without it."""
+
+    def wrong(terms):
+        next_error = terms.next_value - terms.next_truth
+        bracket = signs[0] * terms.discount * next_error + signs[1] * terms.error
+        return bracket[:, None, None, None] * terms.gradient
+
+    monkeypatch.setattr(neu.Terms, "error_updates", property(wrong))
+    assert not holds(claim)
+
+
+def test_slopes_of_an_endless_context(monkeypatch):
+    """The two growing entries with the opposite sign."""
+
+    def wrong(*args, **kwargs):
+        seen = ORIGINAL["limit_gradient"](*args, **kwargs)
+        seen.gradients[:, 1, -2, -3:-1] *= -1
+        return seen
+
+    monkeypatch.setattr(chapter, "limit_gradient", wrong)
+    assert not holds("neu-gradient-limit")
+
+
 @pytest.mark.parametrize(("claim", "owner", "name", "fault"), FAULTS)
 def test_can_fail(monkeypatch, claim, owner, name, fault):
     monkeypatch.setattr(owner, name, fault)
