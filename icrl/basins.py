@@ -62,24 +62,36 @@ def follow(loss: MimickingLoss, start: tuple[np.ndarray, np.ndarray], time: floa
     flow = gradient_flow(loss, *start, time, **tolerances)
     if outcome(flow, loss) != "manifold":
         return Landing(flow, False, np.nan, np.nan)
-    off = richness(loss).data_null
-    seen = loss.teacher_score - off @ (off.T @ loss.teacher_score)
+    report = richness(loss)
+    seen = loss.teacher_score - report.data_null @ (report.data_null.T @ loss.teacher_score)
+    seen -= seen @ report.parameter_null @ report.parameter_null.T
     scale, *blocks = landing_point(loss, *start, 1 if np.vdot(flow.scores[-1], seen) > 0 else -1)
     ends = flow.scores[-1], flow.values[-1]
     return Landing(flow, True, scale, max(np.abs(a - b).max() for a, b in zip(ends, blocks, strict=True)))
 
 
-def growth(flow: Flow) -> float:
-    """The exponent with which the norm of the two blocks grew over the last factor of ten in time."""
-    late = flow.times >= max(flow.times[-1] / 10, np.finfo(float).tiny)
+def growth(flow: Flow, start: float = 0.1, stop: float = 1.0) -> float:
+    """The exponent with which the norm of the two blocks grew over the last factor of ten in time.
+
+    ``start`` and ``stop``, shares of the time at the end, choose another part.
+    """
     norms = np.sqrt((flow.scores**2).sum(axis=(1, 2)) + (flow.values**2).sum(axis=(1, 2)))
-    return float(np.polyfit(np.log(flow.times[late]), np.log(norms[late]), 1)[0])
+    times = np.log(np.maximum(flow.times, np.finfo(float).tiny))
+    before, after = np.interp(times[-1] + np.log([start, stop]), times, np.log(norms))
+    return float((after - before) / np.log(stop / start))
 
 
 def fate(flow: Flow, loss: MimickingLoss) -> str:
-    """:func:`icrl.gradient_flow.outcome`, or ``"runaway"`` where the blocks grow like a power of time."""
+    """:func:`icrl.gradient_flow.outcome`, or ``"runaway"``: moving, the blocks growing like a power of time.
+
+    The exponent must be the same, to 0.05, over the two halves of the last factor of ten, and lie between
+    0.15 and 0.5: a flow that only leaves the saddle at 0 grows exponentially.
+    """
     end = outcome(flow, loss)
-    return "runaway" if end != "manifold" and growth(flow) > 0.15 else end
+    if end == "moving":
+        early, late = growth(flow, 0.1, 0.1**0.5), growth(flow, 0.1**0.5, 1.0)
+        end = "runaway" if 0.15 < late < 0.5 and abs(early - late) < 0.05 else end
+    return end
 
 
 def polyak(flow: Flow, loss: MimickingLoss) -> Float[np.ndarray, " K"]:

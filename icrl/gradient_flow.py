@@ -83,9 +83,14 @@ class MimickingLoss:
 
     def gradients(self, score, value) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
         """Its gradients with respect to ``score`` and ``value``, by hand."""
-        errors = self.residuals(score, value) / len(self.moments)
+        return self._gradients(*self.point(score, value))
+
+    def _gradients(self, score, value):
+        """Unchecked: a flow asks for them thousands of times."""
+        heard = self._heard(score)
+        errors = (heard @ value.T - self._target) / len(self.moments)
         back = np.einsum("tij,tj->ti", self.moments, errors @ value)
-        return back.T @ self.parameters, errors.T @ self._heard(score)
+        return back.T @ self.parameters, errors.T @ heard
 
     def jacobian(self, score, value) -> Float[np.ndarray, "Tq p"]:
         """Derivative of the residuals, over ``sqrt(T)``; at zero loss its Gram matrix is the Hessian."""
@@ -194,7 +199,11 @@ def gradient_flow(
         raise ValueError(f"rtol is {rtol:g}; it must lie in [1e-13, 1): float64 cannot follow closer")
 
     def velocity(_, vector):
-        by_score, by_value = loss.gradients(*loss.unpack(vector))
+        if not np.isfinite(vector).all():
+            raise ValueError("the blocks left the range of float64")
+        by_score, by_value = loss._gradients(
+            vector[size:].reshape(shapes[0]), vector[:size].reshape(shapes[1])
+        )
         return -np.concatenate([by_value.ravel(), by_score.ravel()])
 
     def jacobian(_, vector):
@@ -204,14 +213,18 @@ def gradient_flow(
         return loss.loss(*loss.unpack(vector)) - stop
 
     done.terminal = True
-    start = np.concatenate([value.ravel(), score.ravel()])
+    start, size, shapes = (
+        np.concatenate([value.ravel(), score.ravel()]),
+        value.size,
+        (score.shape, value.shape),
+    )
     events = done if valid.number("stop", stop) > 0 else None
     options = {"method": "LSODA", "jac": jacobian, "rtol": rtol, "atol": atol, "events": events}
     given_up = f"rtol is {rtol:g}, atol {atol:g}; the solver gave up at time "
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             solved = solve_ivp(velocity, (0, time), start, **options)
-    except ValueError:  # the loss refuses points that are not finite
+    except ValueError:  # here and in the loss: points that are not finite
         raise ValueError(given_up + "at which the blocks left the range of float64") from None
     if not solved.success or not np.isfinite(solved.y).all():
         raise ValueError(given_up + f"{solved.t[-1]:g}")

@@ -59,7 +59,7 @@ class Richness:
 
     @property
     def predicted(self) -> int:
-        """``1 + nu q + nu k + omega (m - nu)``: scaling, and what the two null spaces leave free."""
+        """Scaling, and what the two null spaces leave free, ``1 + nu q + nu k + omega (m - nu)``."""
         m, k, q = self.shape
         nu, omega = self.data_null.shape[1], self.parameter_null.shape[1]
         return 1 + nu * (q + k) + omega * (m - nu)

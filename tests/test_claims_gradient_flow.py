@@ -123,7 +123,8 @@ RATE_FAULTS = [
     ("rate-by-modes", "local_rate", lambda rate: rate._replace(steepest=0.97 * rate.slope)),
     ("polyak-at-the-end", "polyak", lambda ratios: 1.01 * ratios),
     ("flow-is-bounded", "richness", wider),
-    ("flow-is-bounded", "norm_bound", lambda bound: 0.02 * bound),
+    ("flow-is-bounded", "norm_bound", lambda bound: 0.999 * bound),
+    ("flow-is-bounded", "bound_by_hand", lambda bounds: (0.02 * bounds[0], bounds[1])),
 ]
 
 

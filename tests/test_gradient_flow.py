@@ -214,3 +214,28 @@ def test_fates():
     assert np.isclose(basins.growth(flow(0.25)), 0.25)
     assert basins.fate(flow(0.25), loss) == "runaway"
     assert basins.fate(flow(0.0), loss) == "moving"
+    exponential = basins.Flow(times, np.exp(times / 2e4)[:, None, None], np.ones((50, 1, 1)), np.ones(50))
+    assert basins.fate(exponential, loss) == "moving"
+
+
+def test_a_flow_that_leaves_the_saddle_is_no_runaway():
+    loss, rng = random_tasks("gaussian", 2, 140, np.random.default_rng(0)), np.random.default_rng(1)
+    start = [1e-3 * rng.normal(size=x.shape) for x in loss.on_manifold(1.0)]
+    for time in (2.0, 5.0, 8.0):
+        assert basins.fate(gradient_flow(loss, *start, time), loss) in ("moving", "manifold")
+
+
+def test_sign_where_a_direction_of_the_parameters_is_unseen():
+    """What no task's parameters show stays where it was, however large, and says nothing of the sign."""
+    tasks, rng = random_tasks("gaussian", 2, 200, np.random.default_rng(2)), np.random.default_rng(3)
+    parameters = tasks.parameters.copy()
+    parameters[:, 2] = parameters[:, 1]
+    loss = MimickingLoss(tasks.moments, parameters, tasks.teacher_score, tasks.teacher_value)
+    assert richness(loss).parameter_null.shape[1] == 1
+    unseen = np.array([0, 1, -1]) / np.sqrt(2)
+    score, value = loss.on_manifold(1.0)
+    score = score + 0.05 * rng.normal(size=score.shape) - 4 * np.outer(score @ unseen, unseen)
+    landing = basins.follow(loss, (score, value), 4000.0, stop=1e-16)
+    assert landing.reached
+    assert landing.scale > 0
+    assert landing.miss < 1e-6

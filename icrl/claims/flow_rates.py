@@ -83,7 +83,7 @@ def rates(rng):
     flows, misses = 0, []
     for d in (1, 2, 3, None):
         loss = random_tasks("gaussian", d, 75 * d, rng) if d else _actor_critic(rng)
-        for _ in range(3):
+        for _ in range(2):
             landing = follow(loss, random_start(loss, "teacher", 0.2, rng), 4000.0, stop=1e-18)
             seen = local_rate(landing.flow, loss)
             mu = richness(loss, landing_point(loss, *_first(landing.flow))[0]).gap
@@ -118,8 +118,20 @@ def ratio_at_the_end(rng):
     return Evidence(largest(errors), 1e-3, "6 flows, SARSA, at loss 1e-9")
 
 
+def bound_by_hand(loss, score, value):
+    """The bounds on the product of the norms and on the norm of both blocks, from the tasks themselves."""
+    rows, columns = np.triu_indices(loss.moments.shape[1])
+    entries = loss.moments[:, rows, columns] * np.where(rows == columns, 1, np.sqrt(2))
+    heard = (entries[:, :, None] * loss.parameters[:, None]).reshape(len(entries), -1)
+    chi = np.linalg.svd(heard / np.sqrt(len(heard)), compute_uv=False)[-1]
+    zero = (loss.residuals(0 * score, 0 * value) ** 2).sum() / len(heard)
+    start = (loss.residuals(score, value) ** 2).sum() / len(heard)
+    product = np.sqrt(2) * (np.sqrt(start) + np.sqrt(zero)) / chi
+    return product, (((value**2).sum() - (score**2).sum()) ** 2 + 4 * product**2) ** 0.25
+
+
 def bounded(rng):
-    """Points that make the update small for their norms, and flows, against the explicit bound."""
+    """Points that make the update small for their norms, and flows, against the bound formed by hand."""
     excess, closest = [], np.inf
     for loss in (random_tasks("gaussian", 2, 140, rng), _actor_critic(rng)):
         # Alternating eigenvectors: of all blocks of norm 1, those that the tasks hear least.
@@ -137,13 +149,16 @@ def bounded(rng):
             sigma = richness(loss).margin
             excess.append(max(0.0, sigma / np.sqrt(2) - size))
             closest = min(closest, size * np.sqrt(2) / sigma)
-        for _ in range(2):
-            start = random_start(loss, "zero", 1.0, rng)
+        # From zero, and far out on the manifold, where the balance alone nearly attains the bound.
+        far = ([x + 0.01 * rng.normal(size=x.shape) for x in loss.on_manifold(c)] for c in (8.0, -0.05))
+        for start in (random_start(loss, "zero", 1.0, rng), random_start(loss, "zero", 1.0, rng), *far):
             flow = gradient_flow(loss, *start, 300.0, rtol=1e-7, atol=1e-10)
-            norms = (flow.scores**2).sum(axis=(1, 2)) + (flow.values**2).sum(axis=(1, 2))
-            excess.append(max(0.0, np.sqrt(norms.max()) / norm_bound(loss, *start) - 1))
+            product, bound = bound_by_hand(loss, *start)
+            sizes = [np.linalg.norm(x, axis=(1, 2)) for x in (flow.scores, flow.values)]
+            excess += [(sizes[0] * sizes[1]).max() / product - 1, np.hypot(*sizes).max() / bound - 1]
+            excess.append(abs(norm_bound(loss, *start) / bound - 1))
     return Evidence(
-        largest(excess), 1e-9, f"10 pairs heard least, closest {closest:.2f} x the bound; 4 flows"
+        max(0.0, largest(excess)), 1e-9, f"10 pairs heard least, closest {closest:.2f} x the bound; 8 flows"
     )
 
 
@@ -204,7 +219,7 @@ CLAIMS = (
         "flow-is-bounded",
         "ours",
         r"For rich tasks $\lVert\bar V_{21}\rVert\lVert P_{12}\rVert\le\sqrt2(\sqrt{2\ell}+\sqrt{2\ell(0,0)})"
-        r"/\chi$, $\chi$ the smallest singular value of the tasks: every flow is bounded and converges.",
+        r"/\chi$, $\chi$ the smallest singular value of the tasks: every flow is bounded.",
         "bound",
         "reach",
         bounded,
