@@ -6,6 +6,7 @@ Nothing in the package imports this. One module for each chapter, collected in `
 from icrl.claims import (
     actor_critic,
     contraction,
+    control,
     divergence,
     gradient_flow,
     mdp,
@@ -24,6 +25,7 @@ CLAIMS: tuple[Claim, ...] = (
     + sarsa.CLAIMS
     + actor_critic.CLAIMS
     + gradient_flow.CLAIMS
+    + control.CLAIMS
 )
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "table"]

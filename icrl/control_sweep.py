@@ -1,0 +1,194 @@
+"""The long comparison behind the chapter's last figure: worlds, learners, grids, and one command.
+
+``python -m icrl.control`` tunes step sizes on tasks of their own, then runs every learner in every world and
+writes two tables. See :doc:`/book/control`.
+"""
+
+import argparse
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from icrl import _validation as valid
+from icrl.control import control, interval, score
+from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
+from icrl.teacher_mimicking import alignment, train
+from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge
+from icrl.updaters import Tabular, Updater
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A world of the comparison: how to draw it, how often, for how long."""
+
+    draw: Callable[[int, np.random.Generator], list[MarkovDecisionProcess]]
+    runs: int = 96
+    records: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200, 400)
+    horizon: int = 100
+
+
+def raised(process: MarkovDecisionProcess, by: float = 1.0) -> MarkovDecisionProcess:
+    """The same task with every reward raised: the same gaps between policies, the same optimal ones.
+
+    Raises:
+        ValueError: the process has terminal states, where a shift would change what is optimal.
+    """
+    if process.terminal.any():
+        raise ValueError("process has terminal states; raising its rewards would change its optimal policies")
+    return replace(process, reward=process.reward + valid.number("by", by), outcome_reward=None)
+
+
+def few_successors(
+    num_states: int, num_actions: int, discount: float, rng: np.random.Generator
+) -> MarkovDecisionProcess:
+    """A random process whose rows are Dirichlet(0.1): most of the weight on one or two successors."""
+    rows = rng.dirichlet(np.full(num_states, 0.1), size=(num_states, num_actions))
+    return MarkovDecisionProcess(rows, rng.uniform(-1, 1, (num_states, num_actions)), discount)
+
+
+def _random(discount, by=0.0, make=random_mdp):
+    return lambda runs, rng: [raised(make(9, 4, discount, rng), by) for _ in range(runs)]
+
+
+def _task(name, **options):
+    return lambda runs, rng: [from_gymnasium(name, 0.95, **options)] * runs
+
+
+LONG = (0, 10, 20, 50, 100, 200, 500)
+WORLDS = {
+    "random": Setting(_random(0.9)),
+    "random, discount 0.5": Setting(_random(0.5)),
+    "random, raised": Setting(_random(0.9, 1.0)),
+    "few successors": Setting(_random(0.9, 0.0, few_successors)),
+    "lake": Setting(_task("FrozenLake-v1", is_slippery=False), 48),
+    "slippery lake": Setting(_task("FrozenLake-v1"), 48),
+    "large lake": Setting(_task("FrozenLake8x8-v1", is_slippery=False), 48, LONG, 200),
+    "large slippery lake": Setting(_task("FrozenLake8x8-v1"), 48, LONG, 200),
+    "cliff": Setting(_task("CliffWalking-v1"), 48, LONG, 200),
+    "taxi": Setting(_task("Taxi-v4"), 8, (*LONG, 1000, 2000, 5000), 200),
+}
+"""The worlds by name. Random ones: 9 states, 4 actions; Gymnasium's: discount 0.95."""
+
+STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+LEARNERS: dict[str, tuple[Callable[[float], Updater], tuple[float, ...]]] = {
+    "linear": (LinearSarsa, STEPS[4:9]),
+    "linear, 8 times": (lambda a: LinearSarsa(a, 8), STEPS[2:7]),
+    "softmax, visited": (lambda a: SoftmaxPairs(8, 4.0, a, "visited"), STEPS[:6]),
+    "softmax, all": (lambda a: SoftmaxPairs(8, 4.0, a, "all"), STEPS[:6]),
+    "actor-critic": (lambda a: ActorCritic(a, a), STEPS[5:]),
+    "SARSA": (lambda a: Tabular("sarsa", a), STEPS[1:6]),
+    "expected SARSA": (lambda a: Tabular("expected-sarsa", a), STEPS[1:6]),
+    "Q-learning": (lambda a: Tabular("q-learning", a), STEPS[1:6]),
+}
+"""Learners by name: what to make of a step size, and the step sizes that were tried."""
+
+TUNED_ON = ("random", "random, raised")
+"""Where step sizes are chosen, on tasks that are not used again."""
+
+
+def tune(seed: int, runs: int = 24, progress: bool = True) -> list[dict]:
+    """The share closed after 100 and 400 windows for each learner and step size, on tasks of their own."""
+    rows = []
+    for world in TUNED_ON:
+        tasks = WORLDS[world].draw(runs, np.random.default_rng([seed, 1]))
+        for name, (make, steps) in LEARNERS.items():
+            for step in steps:
+                title = f"{world}: {name}, {step:g}" if progress else None
+                run = control(tasks, make(step), [100, 400], np.random.default_rng([seed, 2]), progress=title)
+                share = score(tasks, run.policies).share.mean(axis=1)
+                row = {"world": world, "learner": name, "step_size": step, "runs": runs}
+                rows.append(row | dict(zip(("share_100", "share_400"), share.round(4), strict=True)))
+    return rows
+
+
+def best_steps(rows: list[dict]) -> dict[str, float]:
+    """For each learner the step size with the largest mean share over worlds and both lengths."""
+    means = {}
+    for row in rows:
+        key = row["learner"], float(row["step_size"])
+        means.setdefault(key, []).append(float(row["share_100"]) + float(row["share_400"]))
+    found = {}
+    for (name, step), shares in means.items():
+        found.setdefault(name, []).append((np.mean(shares), step))
+    return {name: max(tried)[1] for name, tried in found.items()}
+
+
+def evaluate(
+    world: str,
+    learner: str,
+    updater: Updater,
+    seed: int,
+    leader: Updater | None = None,
+    progress: bool = True,
+) -> list[dict]:
+    """One learner in one world: a row for each record, with 95% bootstrap intervals over the runs."""
+    setting = WORLDS[world]
+    tasks = setting.draw(setting.runs, np.random.default_rng([seed, 3]))
+    title = f"{world}: {learner}" if progress else None
+    rng = np.random.default_rng([seed, 4])
+    run = control(tasks, updater, setting.records, rng, leader=leader, progress=title)
+    found = score(tasks, run.policies, setting.horizon)
+    rows = []
+    for k, windows in enumerate(run.windows):
+        row = {"world": world, "learner": learner, "windows": int(windows), "runs": setting.runs}
+        for name in ("share", "success", "episode_return"):
+            values = getattr(found, name)[k]
+            known = not np.isnan(values).any()
+            low, high = interval(values, np.random.default_rng(seed)) if known else (np.nan, np.nan)
+            numbers = (values.mean(), low, high) if known else ("", "", "")
+            keys = name, f"{name}_low", f"{name}_high"
+            row |= {key: x if x == "" else round(float(x), 4) for key, x in zip(keys, numbers, strict=True)}
+        rows.append(row | {"collapsed": int(((run.collapsed > 0) & (run.collapsed <= windows)).sum())})
+    return rows
+
+
+def trained_blocks(seed: int, count: int, num_steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Blocks trained at 9 states, 4 actions, discount 0.9, as in the chapter on gradient flow."""
+    blocks = []
+    for i in range(count):
+        run = train(9, 4, num_steps, np.random.default_rng([seed, 5, i]), discount=0.9, learning_rate=0.02)
+        print("alignment", np.round(alignment(run.P[-1], run.V[-1], 0.9), 4), flush=True)
+        blocks.append((torch.from_numpy(run.P[-1]), torch.from_numpy(run.V[-1])))
+    return blocks
+
+
+def main() -> None:
+    """Tune every learner, then run it in every world; written to two tables."""
+    parser = argparse.ArgumentParser(prog="python -m icrl.control", description=main.__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--blocks", type=int, default=3, help="blocks to train (default 3)")
+    parser.add_argument("--steps", type=int, default=2500, help="steps of Adam for each (default 2500)")
+    parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS), metavar="WORLD")
+    parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[1] / "book" / "data")
+    options = parser.parse_args()
+    line = f"# python -m icrl.control --seed {options.seed} --blocks {options.blocks} --steps {options.steps}"
+    tried = tune(options.seed)
+    _write(options.to / "control-tuning.csv", line, tried)
+    steps = best_steps(tried)
+    print(steps, flush=True)
+    rows = []
+    for world in options.worlds:
+        for name, (make, _) in LEARNERS.items():
+            rows += evaluate(world, name, make(steps[name]), options.seed)
+        leader = LEARNERS["SARSA"][0](steps["SARSA"])
+        follower = LEARNERS["linear"][0](steps["linear"])
+        rows += evaluate(world, "linear, SARSA's samples", follower, options.seed, leader)
+    for i, (P, V) in enumerate(trained_blocks(options.seed, options.blocks, options.steps)):
+        for world in options.worlds:
+            for name, block in (("trained", (P, V)), ("trained, gauge set", regauge(P, V, 0.9))):
+                updater = FrozenBlock(*block, step_size=steps["linear"])
+                rows += evaluate(world, f"{name} {i + 1}", updater, options.seed)
+    _write(options.to / "control.csv", line, rows)
+
+
+def _write(path, line, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        file.write(line + "\n")
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
