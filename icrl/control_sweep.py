@@ -1,7 +1,7 @@
 """The long comparison behind the chapter's last figure: worlds, learners, grids, and one command.
 
 ``python -m icrl.control`` tunes step sizes on tasks of their own, then runs every learner in every world and
-writes two tables. See :doc:`/book/control`.
+writes its tables. See :doc:`/book/control`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from icrl import _validation as valid
 from icrl.control import control, interval, score
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
-from icrl.teacher_mimicking import alignment, train
+from icrl.teacher_mimicking import Training, alignment, train
 from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge
 from icrl.updaters import Tabular, Updater
 
@@ -29,6 +29,7 @@ class Setting:
     runs: int = 96
     records: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200, 400)
     horizon: int = 100
+    skip: tuple[str, ...] = ()
 
 
 def raised(process: MarkovDecisionProcess, by: float = 1.0) -> MarkovDecisionProcess:
@@ -58,6 +59,7 @@ def _task(name, **options):
     return lambda runs, rng: [from_gymnasium(name, 0.95, **options)] * runs
 
 
+FOLLOWER = "linear, SARSA's samples"
 LONG = (0, 10, 20, 50, 100, 200, 500)
 WORLDS = {
     "random": Setting(_random(0.9)),
@@ -69,20 +71,25 @@ WORLDS = {
     "large lake": Setting(_task("FrozenLake8x8-v1", is_slippery=False), 48, LONG, 200),
     "large slippery lake": Setting(_task("FrozenLake8x8-v1"), 48, LONG, 200),
     "cliff": Setting(_task("CliffWalking-v1"), 48, LONG, 200),
-    "taxi": Setting(_task("Taxi-v4"), 8, (*LONG, 1000, 2000, 5000), 200),
+    "taxi": Setting(
+        _task("Taxi-v4"),
+        8,
+        (*LONG, 1000, 2000, 5000),
+        200,
+        ("linear, 8 times", "expected SARSA", FOLLOWER, "trained", "trained, gauge set"),
+    ),
 }
 """The worlds by name. Random ones: 9 states, 4 actions; Gymnasium's: discount 0.95."""
 
-STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 LEARNERS: dict[str, tuple[Callable[[float], Updater], tuple[float, ...]]] = {
-    "linear": (LinearSarsa, STEPS[4:9]),
-    "linear, 8 times": (lambda a: LinearSarsa(a, 8), STEPS[2:7]),
-    "softmax, visited": (lambda a: SoftmaxPairs(8, 4.0, a, "visited"), STEPS[:6]),
-    "softmax, all": (lambda a: SoftmaxPairs(8, 4.0, a, "all"), STEPS[:6]),
-    "actor-critic": (lambda a: ActorCritic(a, a), STEPS[5:]),
-    "SARSA": (lambda a: Tabular("sarsa", a), STEPS[1:6]),
-    "expected SARSA": (lambda a: Tabular("expected-sarsa", a), STEPS[1:6]),
-    "Q-learning": (lambda a: Tabular("q-learning", a), STEPS[1:6]),
+    "linear": (LinearSarsa, (1.0, 2.0, 4.0, 8.0)),
+    "linear, 8 times": (lambda a: LinearSarsa(a, 8), (0.5, 1.0, 2.0, 4.0)),
+    "softmax, visited": (lambda a: SoftmaxPairs(8, 4.0, a, "visited"), (0.05, 0.1, 0.2, 0.5)),
+    "softmax, all": (lambda a: SoftmaxPairs(8, 4.0, a, "all"), (0.01, 0.02, 0.05, 0.1)),
+    "actor-critic": (lambda a: ActorCritic(a, a), (2.0, 4.0, 8.0, 16.0)),
+    "SARSA": (lambda a: Tabular("sarsa", a), (0.1, 0.2, 0.5, 1.0)),
+    "expected SARSA": (lambda a: Tabular("expected-sarsa", a), (0.1, 0.2, 0.5, 1.0)),
+    "Q-learning": (lambda a: Tabular("q-learning", a), (0.1, 0.2, 0.5, 1.0)),
 }
 """Learners by name: what to make of a step size, and the step sizes that were tried."""
 
@@ -146,21 +153,50 @@ def evaluate(
     return rows
 
 
-def trained_blocks(seed: int, count: int, num_steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Blocks trained at 9 states, 4 actions, discount 0.9, as in the chapter on gradient flow."""
-    blocks = []
-    for i in range(count):
-        run = train(9, 4, num_steps, np.random.default_rng([seed, 5, i]), discount=0.9, learning_rate=0.02)
-        print("alignment", np.round(alignment(run.P[-1], run.V[-1], 0.9), 4), flush=True)
-        blocks.append((torch.from_numpy(run.P[-1]), torch.from_numpy(run.V[-1])))
-    return blocks
+def trained(seed: int, number: int, num_steps: int) -> Training:
+    """A block trained at 9 states, 4 actions, discount 0.9, as in the chapter on gradient flow."""
+    rng = np.random.default_rng([seed, 5, number])
+    return train(9, 4, num_steps, rng, discount=0.9, learning_rate=0.02)
+
+
+def during_training(run: Training, step_size: float, seed: int) -> list[dict]:
+    """Alignment with the construction, and the share closed after 100 windows, at moments of a training."""
+    rows, tasks = [], WORLDS["random"].draw(48, np.random.default_rng([seed, 6]))
+    for k in np.unique(np.linspace(0, len(run.steps) - 1, 9).astype(int)):
+        block = FrozenBlock(torch.from_numpy(run.P[k]), torch.from_numpy(run.V[k]), step_size)
+        learnt = control(tasks, block, [100], np.random.default_rng([seed, 7]))
+        share = score(tasks, learnt.policies).share[0]
+        low, high = interval(share, np.random.default_rng(seed))
+        numbers = *alignment(run.P[k], run.V[k], 0.9)[2:], share.mean(), low, high
+        names = "score_cosine", "value_cosine", "share", "share_low", "share_high"
+        row = {"step": int(run.steps[k]), "loss": f"{run.losses[k]:.3e}", "runs": len(tasks)}
+        rows.append(row | {x: round(float(y), 4) for x, y in zip(names, numbers, strict=True)})
+    return rows
+
+
+def read_block(path: Path, num_features: int = 36) -> tuple[torch.Tensor, torch.Tensor]:
+    """The block that the command wrote: ``P`` and ``V`` with the two blocks of the file, zero elsewhere."""
+    table = np.loadtxt(path, delimiter=",")
+    d, m = num_features, 2 * num_features + 1
+    if table.shape != (m, 2 * d + 1):
+        raise ValueError(f"path holds a table of shape {table.shape}; it must be {(m, 2 * d + 1)}")
+    P, V = torch.zeros(2, 3 * d + 2, 3 * d + 2, dtype=torch.float64)
+    P[:m, m:], V[m + 1 :, :m] = torch.from_numpy(table[:, : d + 1]), torch.from_numpy(table[:, d + 1 :].T)
+    return P, V
+
+
+def write_block(path: Path, line: str, P: np.ndarray, V: np.ndarray) -> None:
+    """``P12`` and the transpose of ``V21`` side by side, to six digits; the other blocks are zero."""
+    m = 2 * (len(P) - 2) // 3 + 1
+    table = np.concatenate([P[:m, m:], V[m + 1 :, :m].T], axis=1)
+    np.savetxt(path, table, "%.6g", delimiter=",", header=line.removeprefix("# "))
 
 
 def main() -> None:
-    """Tune every learner, then run it in every world; written to two tables."""
+    """Tune every learner, run it in every world, train blocks and run those; written to four tables."""
     parser = argparse.ArgumentParser(prog="python -m icrl.control", description=main.__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--blocks", type=int, default=3, help="blocks to train (default 3)")
+    parser.add_argument("--blocks", type=int, default=2, help="blocks to train (default 2)")
     parser.add_argument("--steps", type=int, default=2500, help="steps of Adam for each (default 2500)")
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS), metavar="WORLD")
     parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[1] / "book" / "data")
@@ -173,13 +209,24 @@ def main() -> None:
     rows = []
     for world in options.worlds:
         for name, (make, _) in LEARNERS.items():
-            rows += evaluate(world, name, make(steps[name]), options.seed)
+            if name not in WORLDS[world].skip:
+                rows += evaluate(world, name, make(steps[name]), options.seed)
         leader = LEARNERS["SARSA"][0](steps["SARSA"])
         follower = LEARNERS["linear"][0](steps["linear"])
-        rows += evaluate(world, "linear, SARSA's samples", follower, options.seed, leader)
-    for i, (P, V) in enumerate(trained_blocks(options.seed, options.blocks, options.steps)):
+        if FOLLOWER not in WORLDS[world].skip:
+            rows += evaluate(world, FOLLOWER, follower, options.seed, leader)
+    for i in range(options.blocks):
+        run = trained(options.seed, i, options.steps)
+        P, V = torch.from_numpy(run.P[-1]), torch.from_numpy(run.V[-1])
+        print("alignment", np.round(alignment(run.P[-1], run.V[-1], 0.9), 5), flush=True)
+        if i == 0:
+            write_block(options.to / "control-block.csv", line, run.P[-1], run.V[-1])
+            during = during_training(run, steps["linear"], options.seed)
+            _write(options.to / "control-training.csv", line, during)
         for world in options.worlds:
             for name, block in (("trained", (P, V)), ("trained, gauge set", regauge(P, V, 0.9))):
+                if name in WORLDS[world].skip:
+                    continue
                 updater = FrozenBlock(*block, step_size=steps["linear"])
                 rows += evaluate(world, f"{name} {i + 1}", updater, options.seed)
     _write(options.to / "control.csv", line, rows)
