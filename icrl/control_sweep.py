@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from icrl import _validation as valid
-from icrl.control import control, interval, score
+from icrl.control import control
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
+from icrl.scores import interval, score
 from icrl.teacher_mimicking import Training, alignment, train
 from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge
 from icrl.updaters import Tabular, Updater
@@ -26,7 +27,7 @@ class Setting:
     """A world of the comparison: how to draw it, how often, for how long."""
 
     draw: Callable[[int, np.random.Generator], list[MarkovDecisionProcess]]
-    runs: int = 96
+    runs: int = 48
     records: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200, 400)
     horizon: int = 100
     skip: tuple[str, ...] = ()
@@ -66,11 +67,11 @@ WORLDS = {
     "random, discount 0.5": Setting(_random(0.5)),
     "random, raised": Setting(_random(0.9, 1.0)),
     "few successors": Setting(_random(0.9, 0.0, few_successors)),
-    "lake": Setting(_task("FrozenLake-v1", is_slippery=False), 48),
-    "slippery lake": Setting(_task("FrozenLake-v1"), 48),
-    "large lake": Setting(_task("FrozenLake8x8-v1", is_slippery=False), 48, LONG, 200),
-    "large slippery lake": Setting(_task("FrozenLake8x8-v1"), 48, LONG, 200),
-    "cliff": Setting(_task("CliffWalking-v1"), 48, LONG, 200),
+    "lake": Setting(_task("FrozenLake-v1", is_slippery=False)),
+    "slippery lake": Setting(_task("FrozenLake-v1")),
+    "large lake": Setting(_task("FrozenLake8x8-v1", is_slippery=False), records=LONG, horizon=200),
+    "large slippery lake": Setting(_task("FrozenLake8x8-v1"), records=LONG, horizon=200),
+    "cliff": Setting(_task("CliffWalking-v1"), records=(*LONG, 1000), horizon=200),
     "taxi": Setting(
         _task("Taxi-v4"),
         8,
@@ -198,12 +199,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=2, help="blocks to train (default 2)")
     parser.add_argument("--steps", type=int, default=2500, help="steps of Adam for each (default 2500)")
+    parser.add_argument("--tuned", action="store_true", help="take step sizes from the table that is there")
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS), metavar="WORLD")
     parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[1] / "book" / "data")
     options = parser.parse_args()
     line = f"# python -m icrl.control --seed {options.seed} --blocks {options.blocks} --steps {options.steps}"
-    tried = tune(options.seed)
-    _write(options.to / "control-tuning.csv", line, tried)
+    if options.tuned:
+        tried = read_rows(options.to / "control-tuning.csv")
+    else:
+        tried = tune(options.seed)
+        _write(options.to / "control-tuning.csv", line, tried)
     steps = best_steps(tried)
     print(steps, flush=True)
     rows = []
@@ -215,6 +220,7 @@ def main() -> None:
         follower = LEARNERS["linear"][0](steps["linear"])
         if FOLLOWER not in WORLDS[world].skip:
             rows += evaluate(world, FOLLOWER, follower, options.seed, leader)
+        _write(options.to / "control.csv", line, rows)  # what is done is kept
     for i in range(options.blocks):
         run = trained(options.seed, i, options.steps)
         P, V = torch.from_numpy(run.P[-1]), torch.from_numpy(run.V[-1])
@@ -230,6 +236,13 @@ def main() -> None:
                 updater = FrozenBlock(*block, step_size=steps["linear"])
                 rows += evaluate(world, f"{name} {i + 1}", updater, options.seed)
     _write(options.to / "control.csv", line, rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that the command wrote; its first line says how."""
+    with Path(path).open() as file:
+        file.readline()
+        return list(csv.DictReader(file))
 
 
 def _write(path, line, rows):

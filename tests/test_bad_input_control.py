@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.control import control, first_reward_time, interval, score, uniform
+from icrl.control import control
 from icrl.control_sweep import raised
 from icrl.linear_transformer import sarsa_weights
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
+from icrl.scores import first_reward_time, interval, score, uniform
 from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, updater
 from icrl.updaters import Tabular, slots
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.control import control, first_reward_time, goals, interval, myopic, optimal, score, uniform
+from icrl.control import control
 from icrl.control_sweep import LEARNERS, WORLDS, best_steps, evaluate, few_successors, raised, tune
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
-from icrl.rollouts import Rollout
+from icrl.rollouts import Rollout, rollout_batch
+from icrl.scores import first_reward_time, goals, interval, myopic, optimal, score, uniform
 from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge, updater
 from icrl.updaters import Tabular, greedy, slots
 
@@ -52,8 +53,6 @@ def test_block_in_slots_is_the_block_with_a_feature_for_each_pair():
     rng = np.random.default_rng(0)
     processes = [random_mdp(4, 3, 0.8, rng) for _ in range(5)]
     policies = rng.dirichlet(np.ones(3), size=(5, 4))
-    from icrl.rollouts import rollout_batch
-
     roll = rollout_batch(processes, policies, 9, rng)
     memory = rng.normal(size=(5, 4, 3))
     prompt = sarsa_prompt(

@@ -5,12 +5,13 @@ import numpy as np
 import torch
 
 from icrl.claims.registry import Claim, Evidence, largest, relative_error
-from icrl.control import control, first_reward_time, optimal, score
+from icrl.control import control
 from icrl.control_sweep import few_successors, raised
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import from_gymnasium, random_mdp
 from icrl.policy_improvement import actor_critic_update, sarsa_update
 from icrl.rollouts import rollout_batch
+from icrl.scores import first_reward_time, optimal, score
 from icrl.transformer_updaters import ActorCritic, LinearSarsa, SoftmaxPairs, regauge
 
 CHAPTER = "sec-co-"
