@@ -16,7 +16,7 @@ import torch
 from icrl import _validation as valid
 from icrl.control import control
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
-from icrl.scores import interval, score
+from icrl.scores import goals, interval, score
 from icrl.teacher_mimicking import Training, alignment, train
 from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge
 from icrl.updaters import Tabular, Updater
@@ -42,6 +42,17 @@ def raised(process: MarkovDecisionProcess, by: float = 1.0) -> MarkovDecisionPro
     if process.terminal.any():
         raise ValueError("process has terminal states; raising its rewards would change its optimal policies")
     return replace(process, reward=process.reward + valid.number("by", by), outcome_reward=None)
+
+
+def with_rewards(process: MarkovDecisionProcess, step: float, hole: float) -> MarkovDecisionProcess:
+    """The same task with ``hole`` paid for endings that are no goal, and ``step`` where nothing ends.
+
+    Both are added to what is paid already; what the goal pays stays as it is.
+    """
+    acting = ~process.terminal[:, None, None]
+    bonus = np.where(process.terminal, valid.number("hole", hole), valid.number("step", step))
+    paid = process.outcome_reward + acting * np.where(goals(process), 0.0, bonus)
+    return replace(process, reward=(process.transition * paid).sum(axis=2), outcome_reward=paid)
 
 
 def few_successors(
@@ -80,7 +91,7 @@ WORLDS = {
         ("linear, 8 times", "expected SARSA", FOLLOWER, "trained", "trained, gauge set"),
     ),
 }
-"""The worlds by name. Random ones: 9 states, 4 actions; Gymnasium's: discount 0.95."""
+"""The worlds by name. Random ones have 9 states and 4 actions; Gymnasium has the discount 0.95."""
 
 LEARNERS: dict[str, tuple[Callable[[float], Updater], tuple[float, ...]]] = {
     "linear": (LinearSarsa, (1.0, 2.0, 4.0, 8.0)),
@@ -92,7 +103,7 @@ LEARNERS: dict[str, tuple[Callable[[float], Updater], tuple[float, ...]]] = {
     "expected SARSA": (lambda a: Tabular("expected-sarsa", a), (0.1, 0.2, 0.5, 1.0)),
     "Q-learning": (lambda a: Tabular("q-learning", a), (0.1, 0.2, 0.5, 1.0)),
 }
-"""Learners by name: what to make of a step size, and the step sizes that were tried."""
+"""Learners by name, each with what to make of a step size and with the step sizes that were tried."""
 
 TUNED_ON = ("random", "random, raised")
 """Where step sizes are chosen, on tasks that are not used again."""

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from icrl.control import control
-from icrl.control_sweep import LEARNERS, WORLDS, best_steps, evaluate, few_successors, raised, tune
+from icrl.control_sweep import (
+    LEARNERS,
+    WORLDS,
+    best_steps,
+    evaluate,
+    few_successors,
+    raised,
+    tune,
+    with_rewards,
+)
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 from icrl.rollouts import Rollout, rollout_batch
@@ -214,3 +223,11 @@ def test_raising_rewards_keeps_the_optimal_policy():
 def test_updaters_by_name():
     assert updater("linear", step_size=2.0).step_size == 2.0
     assert updater("tabular", kind="sarsa", step_size=0.1).kind == "sarsa"
+
+
+def test_holes_and_steps_are_paid_the_goal_is_not():
+    told = with_rewards(LAKE, step=-0.1, hole=-2.0)
+    assert told.outcome_reward[0, 2, 1] == -0.1
+    assert told.outcome_reward[1, 1, 5] == -2.0
+    assert told.outcome_reward[14, 2, 15] == 1.0
+    assert not told.outcome_reward[told.terminal].any()
