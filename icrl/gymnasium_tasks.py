@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 
-def read_table(env_id: str) -> dict[str, Shaped[np.ndarray, "..."]]:
+def read_table(env_id: str, **options) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The fields of a decision process from a task's published table ``P[s][a]``.
 
     The table lists outcomes ``(probability, next state, reward, terminated)``. An outcome that ends the
@@ -23,6 +23,7 @@ def read_table(env_id: str) -> dict[str, Shaped[np.ndarray, "..."]]:
 
     Args:
         env_id: name of the task.
+        options: what the task is made with, for instance ``is_slippery=False``.
 
     Returns:
         ``transition`` ``(S, A, S)``, ``reward`` ``(S, A)``, ``start`` ``(S,)``, ``terminal`` ``(S,)``, and
@@ -32,7 +33,7 @@ def read_table(env_id: str) -> dict[str, Shaped[np.ndarray, "..."]]:
     Raises:
         ValueError: no such task in the installed Gymnasium, or it publishes no table.
     """
-    table, start = _published(env_id)
+    table, start = _published(env_id, options)
     num_states, num_actions = len(table), len(table[0])
     outcomes = [
         (s, a, float(p), int(t), float(r), bool(end))
@@ -66,14 +67,14 @@ def read_table(env_id: str) -> dict[str, Shaped[np.ndarray, "..."]]:
     }
 
 
-def _published(env_id):
+def _published(env_id, options):
     import gymnasium  # here, so that those who need no task do not wait for it
 
     try:
         with warnings.catch_warnings():
             # Of versions too old to be made, which the error says as well.
             warnings.simplefilter("ignore", DeprecationWarning)
-            environment = gymnasium.make(env_id)
+            environment = gymnasium.make(env_id, **options)
     except (gymnasium.error.Error, ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"env_id is {env_id!r}, which Gymnasium cannot make: {error}") from error
     try:

@@ -189,7 +189,7 @@ def random_mdp(
     return MarkovDecisionProcess(transition, reward, discount)
 
 
-def from_gymnasium(env_id: str, discount: float) -> MarkovDecisionProcess:
+def from_gymnasium(env_id: str, discount: float, **options) -> MarkovDecisionProcess:
     """A Gymnasium task that publishes its transition table: FrozenLake, CliffWalking, Taxi.
 
     State ``s`` is the observation ``s`` of the environment, ``start`` its start distribution, and
@@ -199,6 +199,7 @@ def from_gymnasium(env_id: str, discount: float) -> MarkovDecisionProcess:
     Args:
         env_id: the name of the task, for instance ``"FrozenLake-v1"``.
         discount: ``gamma`` in ``[0, 1)``.
+        options: what the task is made with, for instance ``is_slippery=False``.
 
     Returns:
         The process, with ``outcome_reward``. See :func:`icrl.gymnasium_tasks.read_table` for the layout.
@@ -206,5 +207,5 @@ def from_gymnasium(env_id: str, discount: float) -> MarkovDecisionProcess:
     Raises:
         ValueError: no such task in the installed Gymnasium, or it publishes no table.
     """
-    table = read_table(env_id)
+    table = read_table(env_id, **options)
     return MarkovDecisionProcess(discount=discount, **table)

@@ -7,6 +7,7 @@ from icrl.claims import (
     actor_critic,
     certificate,
     contraction,
+    control,
     divergence,
     flow_rates,
     gradient_flow,
@@ -30,6 +31,7 @@ CLAIMS: tuple[Claim, ...] = (
     + actor_critic.CLAIMS
     + gradient_flow.CLAIMS
     + flow_rates.CLAIMS
+    + control.CLAIMS
 )
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "table"]
