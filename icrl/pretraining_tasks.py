@@ -69,7 +69,7 @@ class Configuration:
     num_seeds: int = 10
     num_prompts: int = 64
     num_steps: int = 2000
-    learning_rate: float = 0.03
+    learning_rate: float = 0.1
     initial_scale: float = 0.03
 
     def __post_init__(self):
