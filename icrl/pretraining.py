@@ -47,7 +47,7 @@ class Run(NamedTuple):
         return self.value_weights[..., -1, -3:]
 
 
-class _Trainer:
+class Trainer:
     """Weights, optimiser and generator between two chunks: all that a checkpoint needs."""
 
     def __init__(self, configuration, generator, dtype):
@@ -134,7 +134,10 @@ class _Trainer:
 
     def load(self, path):
         """Continue from a checkpoint of the same configuration."""
-        state = torch.load(path, map_location=self.generator.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.generator.device, weights_only=True)
+        except Exception as error:  # torch has no exception of its own for this
+            raise ValueError(f"checkpoint {path.name} cannot be read: it is none, or damaged") from error
         mine = asdict(self.configuration) | {"dtype": str(self.dtype)}
         theirs = state["configuration"] | {"dtype": state["dtype"]}
         for name, wanted in mine.items():
@@ -175,7 +178,7 @@ def pretrain(
         ValueError: the run diverges (step, seed, loss and likely cause are named), or the checkpoint has
             another configuration (the first field that differs is named).
     """
-    trainer = _Trainer(configuration, generator, dtype)
+    trainer = Trainer(configuration, generator, dtype)
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
     end = configuration.num_steps
