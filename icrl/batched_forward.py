@@ -63,7 +63,7 @@ def table_operators(
 
 def table_values(
     rows: Float[Tensor, "K *#c 3"],
-    scores: Float[Tensor, "K *#c S S"],
+    scores: Float[Tensor, "J *#c S S"],
     context: Tables,
     discount: float,
     num_layers: int,
@@ -100,7 +100,7 @@ def table_layers(rows, scores, context, discount, num_layers, attention="softmax
 
 def token_values(
     value_weights: Float[Tensor, "K *#c D D"],
-    score_weights: Float[Tensor, "K *#c D D"],
+    score_weights: Float[Tensor, "J *#c D D"],
     prompt: Float[Tensor, "*#d D N"],
     discount: float,
     num_layers: int,

@@ -28,7 +28,7 @@ def generator(seed=0):
 def test_same_updates_as_the_literal_trainer(attention, masks, weights, num_features):
     """Four steps on the same samples, seed by seed."""
     c = replace(SMALL, attention=attention, masks=masks, weights=weights, num_features=num_features)
-    c = replace(c, initial_scale=0.3)
+    c = replace(c, initial_scale=0.1)
     trainer = Trainer(c, generator(1), torch.float64)
     value, score = (x.detach().clone() for x in trainer.matrices(trainer.free))
     free = [torch.zeros_like(w[:, 0]) for w in (value, score)]

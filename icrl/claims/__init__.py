@@ -9,6 +9,7 @@ from icrl.claims import (
     divergence,
     gradient_flow,
     mdp,
+    pretraining,
     sarsa,
     softmax_td,
     softmax_transformer,
@@ -20,6 +21,7 @@ CLAIMS: tuple[Claim, ...] = (
     + softmax_transformer.CLAIMS
     + contraction.CLAIMS
     + divergence.CLAIMS
+    + pretraining.CLAIMS
     + mdp.CLAIMS
     + sarsa.CLAIMS
     + actor_critic.CLAIMS
