@@ -151,6 +151,26 @@ def response(rows: Float[Tensor, "K 3"], num_layers: int, *, discount: float, fo
     return Response(p, w)
 
 
+def fitted_response(
+    configuration: Configuration, values: Float[Tensor, "seeds B"], tasks: Tasks
+) -> tuple[list[Response], Float[Tensor, " seeds"]]:
+    """The polynomial and the gain nearest to what networks say of the queries, and the share they explain.
+
+    Least squares on ``(gamma P^)^k (r^ - mean)`` and on the mean reward of each context, for each seed; the
+    share is one minus the residual's mean square over the variance of the values.
+    """
+    context = tables(tasks.states, tasks.worlds.reward)
+    mean = (context.visits * context.reward).sum(-1, keepdim=True) / context.visits.sum(-1, keepdim=True)
+    varying = (context.reward - mean) * (context.visits > 0)
+    basis = krylov(context.transition, varying, configuration.discount, configuration.num_layers)
+    basis = torch.cat([basis, mean[..., None].expand_as(basis[..., :1])], -1)[0]
+    basis = torch.take_along_dim(basis, tasks.states[0, :, -1:, None], -2)[:, 0]
+    solution = torch.linalg.lstsq(basis, values.mT).solution
+    residual = values - (basis @ solution).mT
+    share = 1 - residual.square().mean(-1) / values.var(-1, correction=0)
+    return [Response(x[:-1], float(x[-1])) for x in solution.mT], share
+
+
 def horner_rows(coefficients: Float[Tensor, " L"]) -> Float[Tensor, "L 3"]:
     """Rows ``(a_l, 1, -1)``, one for each layer, that make ``sum_k p_k (gamma P)^k r`` where ``M = I``."""
     valid.tensor("coefficients", coefficients)

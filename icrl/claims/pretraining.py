@@ -241,7 +241,8 @@ CLAIMS = (
     claim(
         "forward-polynomial",
         "ours",
-        r"The output is $\sum_l\prod_{k>l}(I+c_k\widehat M+b_k\gamma\widehat M\widehat P)\,a_l\widehat M\hat r$, "
+        r"The output is "
+        r"$\sum_l\prod_{k>l}(I+c_k\widehat M+b_k\gamma\widehat M\widehat P)\,a_l\widehat M\hat r$, "
         "later layers to the left.",
         "identity",
         "polynomials",
