@@ -21,10 +21,8 @@ Attention = Literal["softmax", "linear"]
 class Tables(NamedTuple):
     """What the masked network reads of a prompt.
 
-    Attributes:
-        visits: ``(*b, S)``, how often each state is a source.
-        transition: ``(*b, S, S)``, the empirical transition matrix; zero rows for unvisited states.
-        reward: ``(*b, S)``; entries of unvisited states are never read.
+    ``visits (*b, S)``: how often each state is a source; ``transition (*b, S, S)``: the empirical transition
+    matrix, with zero rows for unvisited states; ``reward (*b, S)``, read at visited states only.
     """
 
     visits: Float[Tensor, "*b S"]

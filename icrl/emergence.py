@@ -124,9 +124,8 @@ def focus(attention: Float[Tensor, "*b S S"]) -> Float[Tensor, "*b"]:
 class Response(NamedTuple):
     """``p`` and ``w``: what a network makes of rewards that vary, and of rewards that do not.
 
-    Attributes:
-        coefficients: ``(L,)`` of ``p(x) = sum_k p_k x^k`` in ``x = gamma P``.
-        mean_gain: ``w``, the factor on the mean reward; the truth is ``1/(1 - gamma)``.
+    ``coefficients (L,)`` are those of ``p(x) = sum_k p_k x^k`` in ``x = gamma P``; ``mean_gain`` is ``w``, the
+    factor on the mean reward, in truth ``1/(1 - gamma)``.
     """
 
     coefficients: Float[Tensor, " L"]

@@ -29,11 +29,9 @@ CHUNK = 50
 class Run(NamedTuple):
     """What a training leaves behind; ``K`` is 1 for shared weights and ``L`` otherwise.
 
-    Attributes:
-        steps: ``(T,)``, the steps after which weights were kept, 0 among them.
-        value_weights: ``(T, K, seeds, D, D)``.
-        score_weights: likewise.
-        losses: ``(steps done, seeds)``, half the mean squared TD (or return) error of each step.
+    ``steps`` are those after which weights were kept, 0 among them; ``value_weights`` and ``score_weights``
+    are ``(T, K, seeds, D, D)``; ``losses``, ``(steps done, seeds)``, half the mean squared error (of TD
+    or of the return).
     """
 
     steps: Int[Tensor, " T"]

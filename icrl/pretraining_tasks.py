@@ -94,7 +94,7 @@ class Configuration:
 
     @property
     def horizon(self) -> int:
-        """Rewards after the context that a target needs: 1, or those of the cut-off return."""
+        """How many rewards after the context a target needs, 1 or those of the cut-off return."""
         if self.objective == "td" or self.discount == 0:
             return 1
         return max(1, math.ceil(math.log(1e-4) / math.log(self.discount)))

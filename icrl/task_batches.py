@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from icrl import _validation as valid
 
 WORLDS = ("boyan", "loop", "random")
-"""Kinds of worlds: chains that move on by one or two and restart, rings, dense random chains."""
+"""What can be drawn, in this order chains that move on by one or two and restart, rings, dense chains."""
 
 
 class Worlds(NamedTuple):
