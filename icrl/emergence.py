@@ -53,7 +53,7 @@ def state_values(
         ValueError: weights that do not fit the prompt, or entries outside the masks, which make memories
             depend on more than the state.
     """
-    _fit(configuration, value_weights, score_weights, tasks)
+    value_weights, score_weights = _fit(configuration, value_weights, score_weights, tasks)
     if not masked(value_weights, score_weights):
         raise ValueError(
             "value_weights or score_weights have entries outside the masks; states have no value"
@@ -70,7 +70,7 @@ def query_values(
     tasks: Tasks,
 ) -> Float[Tensor, "seeds B"]:
     """The value of the query after the last layer, for any weights: by tables where they are exact."""
-    _fit(configuration, value_weights, score_weights, tasks)
+    value_weights, score_weights = _fit(configuration, value_weights, score_weights, tasks)
     if masked(value_weights, score_weights):
         values = state_values(configuration, value_weights, score_weights, tasks)[-1]
         query = tasks.states[..., -1:].expand(*values.shape[:-1], 1)
@@ -124,8 +124,8 @@ def focus(attention: Float[Tensor, "*b S S"]) -> Float[Tensor, "*b"]:
 class Response(NamedTuple):
     """``p`` and ``w``: what a network makes of rewards that vary, and of rewards that do not.
 
-    ``coefficients (L,)`` are those of ``p(x) = sum_k p_k x^k`` in ``x = gamma P``; ``mean_gain`` is ``w``, the
-    factor on the mean reward, in truth ``1/(1 - gamma)``.
+    ``coefficients (L,)`` are those of ``p(x) = sum_k p_k x^k`` in ``x = gamma P``; ``mean_gain`` is ``w``,
+    the factor on the mean reward, in truth ``1/(1 - gamma)``.
     """
 
     coefficients: Float[Tensor, " L"]
@@ -209,6 +209,7 @@ def _parts(value_weights, score_weights, tasks):
 
 
 def _fit(configuration, value_weights, score_weights, tasks):
+    """The weights, checked, with dtype and device of the tasks."""
     d, layers = tasks.features.shape[-1], configuration.num_layers
     for name, x in (("value_weights", value_weights), ("score_weights", score_weights)):
         valid.tensor(name, x)
@@ -217,3 +218,4 @@ def _fit(configuration, value_weights, score_weights, tasks):
                 f"{name} has shape {tuple(x.shape)}; for {d} features and {layers} layers it must be "
                 f"(1 or {layers}, seeds, {d + 3}, {d + 3})"
             )
+    return value_weights.to(tasks.worlds.reward), score_weights.to(tasks.worlds.reward)
