@@ -5,7 +5,7 @@ PAGE := _build/html/book/intro.html
 TYPED := --jaxtyping-packages=icrl,beartype.beartype
 export PYTHONHASHSEED := 0
 
-.PHONY: book test lab notebooks lock clean
+.PHONY: book test bench lab notebooks lock clean
 
 book: .venv/installed
 	$(BIN)/jupyter-book build . -W -n --keep-going
@@ -20,6 +20,10 @@ test: .venv/installed
 	$(BIN)/python book/execute.py --check
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env -n 2 --dist loadfile \
 		--nbval-sanitize-with book/nbval-sanitize.cfg book
+
+# Speed of pretraining over a literal trainer, in one run on one thread.
+bench: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench_pretraining.py
 
 lab: .venv/installed
 	$(BIN)/jupyter lab book

@@ -13,6 +13,7 @@ from icrl.claims import (
     gradient_flow,
     mdp,
     neu,
+    pretraining,
     sarsa,
     softmax_td,
     softmax_transformer,
@@ -26,6 +27,7 @@ CLAIMS: tuple[Claim, ...] = (
     + certificate.CLAIMS
     + divergence.CLAIMS
     + neu.CLAIMS
+    + pretraining.CLAIMS
     + mdp.CLAIMS
     + sarsa.CLAIMS
     + actor_critic.CLAIMS

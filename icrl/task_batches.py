@@ -1,0 +1,122 @@
+"""Worlds and trajectories by the thousand, in torch: what pretraining is fed with.
+
+The single worlds of :mod:`icrl.mrp`, drawn for any batch shape at once, on the device and from the
+generator that are given. See :doc:`/book/emergence`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from icrl import _validation as valid
+
+WORLDS = ("boyan", "loop", "random")
+"""What can be drawn, in this order chains that move on by one or two and restart, rings, dense chains."""
+
+
+class Worlds(NamedTuple):
+    """A batch of Markov reward processes: ``transition (*b, S, S)`` and ``reward (*b, S)``."""
+
+    transition: Float[Tensor, "*b S S"]
+    reward: Float[Tensor, "*b S"]
+
+    def value(self, discount: float) -> Float[Tensor, "*b S"]:
+        """The exact value ``(I - gamma P)^{-1} r`` of every state."""
+        eye = torch.eye(self.reward.shape[-1]).to(self.reward)
+        return torch.linalg.solve(eye - valid.discount(discount) * self.transition, self.reward)
+
+    def stationary_distribution(self) -> Float[Tensor, "*b S"]:
+        """``mu = mu P``, from a linear system; the chains must have one closed class each."""
+        eye = torch.eye(self.reward.shape[-1]).to(self.reward)
+        # mu (I - P + 11') = 1' holds for the stationary mu, and that matrix is invertible.
+        return torch.linalg.solve((eye - self.transition + 1).mT, torch.ones_like(self.reward))
+
+
+def random_worlds(
+    kind: str,
+    batch: tuple[int, ...],
+    num_states: int,
+    generator: Generator,
+    dtype: torch.dtype = torch.float64,
+) -> Worlds:
+    """Fresh worlds with rewards uniform in ``[-1, 1]``, on the device of the generator.
+
+    Args:
+        kind: ``"boyan"``, ``"loop"`` or ``"random"``: the laws of :func:`icrl.mrp.boyan_chain`,
+            :func:`icrl.mrp.loop_chain` and :func:`icrl.mrp.random_mrp`.
+        batch: batch shape.
+        num_states: ``S >= 2``.
+        generator: source of randomness.
+        dtype: of the result.
+
+    Raises:
+        ValueError: another kind, fewer than two states.
+    """
+    if kind not in WORLDS:
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(WORLDS)}")
+    size = valid.count("num_states", num_states, 2)
+    uniform = _uniform((*batch, size, size), generator, dtype)
+    # A vector of independent exponentials over its sum is uniform on the simplex.
+    dense = -torch.log1p(-uniform)
+    dense = dense / dense.sum(-1, keepdim=True)
+    reward = 2 * _uniform((*batch, size), generator, dtype) - 1
+    if kind == "random":
+        return Worlds(dense, reward)
+    transition, by_one = torch.zeros_like(dense), uniform[..., 0]
+    at = torch.arange(size, device=dense.device)
+    if kind == "loop":
+        transition[..., at, at] = 1 - by_one
+        transition[..., at, (at + 1) % size] = by_one
+        return Worlds(transition, reward)
+    first = at[:-2]
+    transition[..., first, first + 1] = by_one[..., :-2]
+    transition[..., first, first + 2] = 1 - by_one[..., :-2]
+    transition[..., -2, -1] = 1
+    transition[..., -1, :] = dense[..., -1, :]
+    return Worlds(transition, reward)
+
+
+def sample_states(
+    transition: Float[Tensor, "*b S S"],
+    num_transitions: int,
+    generator: Generator,
+    start: Float[Tensor, "*b S"] | None = None,
+) -> Int[Tensor, "*b n_plus_1"]:
+    """One trajectory ``S_0 .. S_n`` in each chain, by inverting the cumulative rows.
+
+    Args:
+        transition: ``(*batch, S, S)``.
+        num_transitions: ``n >= 1``.
+        generator: source of randomness, on the same device.
+        start: distribution of ``S_0``; uniform if not given.
+    """
+    n = valid.count("num_transitions", num_transitions, 1)
+    size = transition.shape[-1]
+    if start is None:
+        start = torch.full_like(transition[..., 0], 1 / size)
+    # Divided by the last entry, which rounding may leave below 1: a draw below 1 lands on a state.
+    rows, first = (p.cumsum(-1) for p in (transition.reshape(-1, size, size), start.reshape(-1, size)))
+    rows, first = rows / rows[..., -1:], first / first[..., -1:]
+    uniform = _uniform((n + 1, len(rows)), generator, transition.dtype)
+    each = torch.arange(len(rows), device=rows.device)
+    states = torch.empty(n + 1, len(rows), dtype=torch.long, device=rows.device)
+    states[0] = (first <= uniform[0, :, None]).sum(-1)
+    flat, offset = rows.reshape(-1, size), each * size
+    for k in range(n):
+        states[k + 1] = (flat[offset + states[k]] <= uniform[k + 1, :, None]).sum(-1)
+    return states.mT.reshape(*start.shape[:-1], n + 1)
+
+
+def transition_counts(states: Int[Tensor, "*b n_plus_1"], num_states: int) -> Float[Tensor, "*b S S"]:
+    """``N(s, s')``: how often each transition occurs along a trajectory, as float64."""
+    batch, size = states.shape[:-1], num_states
+    pairs = (states[..., :-1] * size + states[..., 1:]).reshape(-1, states.shape[-1] - 1)
+    pairs = pairs + size**2 * torch.arange(len(pairs), device=pairs.device)[:, None]
+    counts = torch.bincount(pairs.flatten(), minlength=size**2 * len(pairs))
+    return counts.reshape(*batch, size, size).double()
+
+
+def _uniform(shape, generator, dtype):
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
