@@ -48,8 +48,8 @@ def test_tabular_updates_by_hand():
     policies, memory = np.full((1, 2, 2), 0.5), np.array([[[0.0, 0.0], [5.0, 3.0]]])
     for kind, target in (
         ("sarsa", 2 + 0.5 * 3),
-        ("q-learning", 2 + 0.5 * 3),
-        ("expected-sarsa", 2 + 0.5 * 2),
+        ("q-learning", 2 + 0.5 * 5),
+        ("expected-sarsa", 2 + 0.5 * 4),
     ):
         q = Tabular(kind, 0.5).update(memory, roll, policies, 0.5)
         assert q[0, 0, 0] == pytest.approx(0.5 * target)
