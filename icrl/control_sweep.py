@@ -44,14 +44,18 @@ def raised(process: MarkovDecisionProcess, by: float = 1.0) -> MarkovDecisionPro
     return replace(process, reward=process.reward + valid.number("by", by), outcome_reward=None)
 
 
-def with_rewards(process: MarkovDecisionProcess, step: float, hole: float) -> MarkovDecisionProcess:
+def with_rewards(
+    process: MarkovDecisionProcess, step: float, hole: float, factor: float = 1.0
+) -> MarkovDecisionProcess:
     """The same task with ``hole`` paid for endings that are no goal, and ``step`` where nothing ends.
 
-    Both are added to what is paid already; what the goal pays stays as it is.
+    Both are added to ``factor`` x what is paid already.
     """
     acting = ~process.terminal[:, None, None]
     bonus = np.where(process.terminal, valid.number("hole", hole), valid.number("step", step))
-    paid = process.outcome_reward + acting * np.where(goals(process), 0.0, bonus)
+    paid = valid.positive("factor", factor) * process.outcome_reward + acting * np.where(
+        goals(process), 0.0, bonus
+    )
     return replace(process, reward=(process.transition * paid).sum(axis=2), outcome_reward=paid)
 
 

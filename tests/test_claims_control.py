@@ -13,6 +13,7 @@ import icrl.updaters
 from icrl.claims import control as chapter
 from icrl.linear_transformer import sarsa_weights
 from icrl.policies import epsilon_greedy
+from icrl.policy_improvement import sarsa_update
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
 LOOPS = ("control-loop-sarsa", "control-loop-actor-critic", "control-loop-softmax")
@@ -118,6 +119,7 @@ FAULTS = [
         lambda layers, tau, step, _: learners.SoftmaxPairs(layers, tau, step, "visited"),
     ),
     ("gauge", chapter, "regauge", lambda P, V, discount: learners.regauge(P, V, 0.9 * discount)),
+    ("raised-one-window", chapter, "sarsa_update", lambda *a: sarsa_update(*a[:-2], 0.9 * a[-2], a[-1])),
     ("gauge", chapter, "regauge", lambda P, V, discount: (P, V)),
     ("gauge-matters", chapter, "moved_block", lambda d, gamma, scale, rng: sarsa_weights(d, 1.0, scale)),
     ("lost-gap", icrl.scores, "goals", lambda process: process.start > 0),

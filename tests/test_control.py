@@ -45,16 +45,16 @@ def test_ties_within_rounding_share():
 
 def test_tabular_updates_by_hand():
     roll = Rollout(*(np.array([x]) for x in ([0, 1, 0], [0, 1, 1], [2.0, 4.0], [False, True])))
-    policies, memory = np.full((1, 2, 2), 0.5), np.array([[[0.0, 0.0], [1.0, 3.0]]])
+    policies, memory = np.full((1, 2, 2), 0.5), np.array([[[0.0, 0.0], [5.0, 3.0]]])
     for kind, target in (
         ("sarsa", 2 + 0.5 * 3),
-        ("q-learning", 2 + 0.5 * 3),
-        ("expected-sarsa", 2 + 0.5 * 2),
+        ("q-learning", 2 + 0.5 * 5),
+        ("expected-sarsa", 2 + 0.5 * 4),
     ):
         q = Tabular(kind, 0.5).update(memory, roll, policies, 0.5)
         assert q[0, 0, 0] == pytest.approx(0.5 * target)
         assert q[0, 1, 1] == pytest.approx(3.5)  # ended: nothing is bootstrapped
-        assert q[0, 1, 0] == 1
+        assert q[0, 1, 0] == 5
         assert q[0, 0, 1] == 0
 
 
@@ -126,6 +126,8 @@ def test_shares_of_known_policies():
     assert np.allclose(score(processes, uniform(processes)).share, 0)
     shares = score(processes, myopic(processes)).share
     assert (shares <= 1 + 1e-12).all()
+    worst = greedy(-np.stack([process.optimal_q() for process in processes]))
+    assert (score(processes, worst).share < 0).all()
     assert np.isnan(score(processes, myopic(processes)).success).all()
 
 
