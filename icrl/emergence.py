@@ -153,10 +153,10 @@ def response(rows: Float[Tensor, "K 3"], num_layers: int, *, discount: float, fo
 def fitted_response(
     configuration: Configuration, values: Float[Tensor, "seeds B"], tasks: Tasks
 ) -> tuple[list[Response], Float[Tensor, " seeds"]]:
-    """The polynomial and the gain nearest to what networks say of the queries, and the share they explain.
+    """The polynomial and the gain nearest to what networks say of the queries, and what the former explains.
 
-    Least squares on ``(gamma P^)^k (r^ - mean)`` and on the mean reward of each context, for each seed; the
-    share is one minus the residual's mean square over the variance of the values.
+    Least squares on ``(gamma P^)^k (r^ - mean)`` and on the mean reward of each context, for each seed. The
+    share: of the mean square that the mean reward alone leaves over, how much the polynomial takes away.
     """
     context = tables(tasks.states, tasks.worlds.reward)
     mean = (context.visits * context.reward).sum(-1, keepdim=True) / context.visits.sum(-1, keepdim=True)
@@ -166,7 +166,9 @@ def fitted_response(
     basis = torch.take_along_dim(basis, tasks.states[0, :, -1:, None], -2)[:, 0]
     solution = torch.linalg.lstsq(basis, values.mT).solution
     residual = values - (basis @ solution).mT
-    share = 1 - residual.square().mean(-1) / values.var(-1, correction=0)
+    alone = basis[:, -1]  # the mean reward
+    left = values - (values @ alone / alone.square().sum())[:, None] * alone
+    share = 1 - residual.square().mean(-1) / left.square().mean(-1)
     return [Response(x[:-1], float(x[-1])) for x in solution.mT], share
 
 

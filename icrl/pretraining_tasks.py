@@ -1,6 +1,6 @@
 """What the transformer is pretrained on: configuration, fresh tasks, and the two objectives.
 
-Source of the setting: Xie et al. (2026), Appendix F; the masks, the loss and all numbers are our reading.
+Masks: our reading of Xie et al. (2026), eqs. (52)-(54); the loss and all numbers are ours.
 See :doc:`/book/emergence`.
 """
 

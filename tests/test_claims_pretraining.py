@@ -44,6 +44,8 @@ ORIGINAL = {
     "rows": emergence.horner_rows,
     "state": torch.Generator.get_state,
     "pretrain": pretraining.pretrain,
+    "krylov": emergence.krylov,
+    "counts": emergence.tables,
 }
 
 
@@ -83,6 +85,8 @@ FAULTS = [
     ("construction-gap", batched_forward, "table_operators", operators_of_predecessors),
     ("two-jobs", emergence, "response", no_leak),
     ("two-jobs", batched_forward, "table_operators", operators_of_predecessors),
+    ("response-fit", emergence, "krylov", lambda p, r, g, k: ORIGINAL["krylov"](p.mT, r, g, k)),
+    ("response-fit", emergence, "tables", lambda s, r: ORIGINAL["counts"](s, r + r.mean())),
     ("training-helps", chapter, "pretrain", untrained),
     ("far-sighted-beats-construction", chapter, "pretrain", untrained),
 ]

@@ -168,6 +168,30 @@ def test_training_helps_and_progress_shows(capsys):
     assert (after < before / 3).all()
 
 
+def test_attention_between_states_and_its_focus():
+    _, score = emergence.construction(SMALL)
+    attention = emergence.state_attention(SMALL, score)[0, 0]
+    own, other = np.exp(4) / (np.exp(4) + 3), 1 / (np.exp(4) + 3)
+    expected = torch.full((4, 4), other, dtype=torch.float64).fill_diagonal_(own)
+    assert torch.allclose(attention, expected, rtol=0, atol=1e-12)
+    lopsided = score.clone()
+    lopsided[..., 0, 1] = 1.0  # source 0 scores for listener 1
+    row = emergence.state_attention(SMALL, lopsided)[0, 0]
+    assert torch.allclose(row.sum(-1), torch.ones(4, dtype=torch.float64))
+    assert row[1, 0] > 0.4
+    assert row[0, 1] < 0.05
+    mixed = 0.3 * torch.eye(4) + 0.7 / 4
+    assert abs(emergence.focus(mixed) - 0.3) < 1e-6
+
+
+def test_polynomial_of_full_degree_is_exact():
+    """One world, degree S - 1: by Cayley and Hamilton the value is such a polynomial."""
+    worlds = random_worlds("random", (1,), 4, generator())
+    coefficients = emergence.best_polynomial(worlds, 0.9, 4)
+    value = emergence.krylov(*worlds, 0.9, 4) @ coefficients
+    assert torch.allclose(value, worlds.value(0.9), rtol=0, atol=1e-8)
+
+
 def test_command_line(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     arguments = ["pretraining", "--trial", "--only", "linear", "--to", str(path)]
