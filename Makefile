@@ -4,6 +4,8 @@ BIN := .venv/bin
 PAGE := _build/html/book/intro.html
 TYPED := --jaxtyping-packages=icrl,beartype.beartype
 export PYTHONHASHSEED := 0
+# One thread for each process: two that share two cores would wait for each other many times over.
+export OMP_NUM_THREADS := 1
 
 .PHONY: book test bench lab notebooks lock clean
 
@@ -23,7 +25,7 @@ test: .venv/installed
 
 # Speed of pretraining over a literal trainer, in one run on one thread.
 bench: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python tests/bench_pretraining.py
+	$(BIN)/python tests/bench_pretraining.py
 
 lab: .venv/installed
 	$(BIN)/jupyter lab book

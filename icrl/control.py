@@ -96,9 +96,3 @@ def control(
             memories[i] = np.where(keep, memories[i], new)
     policies, memories = (np.array(x) for x in zip(*kept, strict=True))
     return Learning(records, policies, memories, collapsed[0])
-
-
-if __name__ == "__main__":
-    from icrl.control_sweep import main  # here: that room stands above this one
-
-    main()

@@ -1,7 +1,7 @@
 """The long comparison behind the chapter's last figure: worlds, learners, grids, and one command.
 
-``python -m icrl.control`` tunes step sizes on tasks of their own, then runs every learner in every world and
-writes its tables. See :doc:`/book/control`.
+``python -m icrl.control_sweep`` tunes step sizes on tasks of their own, then runs every learner in every
+world and writes its tables. See :doc:`/book/control`.
 """
 
 import argparse
@@ -210,7 +210,7 @@ def write_block(path: Path, line: str, P: np.ndarray, V: np.ndarray) -> None:
 
 def main() -> None:
     """Tune every learner, run it in every world, train blocks and run those; written to four tables."""
-    parser = argparse.ArgumentParser(prog="python -m icrl.control", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m icrl.control_sweep", description=main.__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=2, help="blocks to train (default 2)")
     parser.add_argument("--steps", type=int, default=2500, help="steps of Adam for each (default 2500)")
@@ -218,7 +218,8 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS), metavar="WORLD")
     parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[1] / "book" / "data")
     options = parser.parse_args()
-    line = f"# python -m icrl.control --seed {options.seed} --blocks {options.blocks} --steps {options.steps}"
+    line = f"# python -m icrl.control_sweep --seed {options.seed} --blocks {options.blocks}"
+    line += f" --steps {options.steps}"
     if options.tuned:
         tried = read_rows(options.to / "control-tuning.csv")
     else:
@@ -267,3 +268,7 @@ def _write(path, line, rows):
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
