@@ -5,6 +5,7 @@ window to ``update``. The rows of a memory are a table of action values ``(B, S,
 its preferences. The transformers are in :mod:`icrl.transformer_updaters`. See :doc:`/book/control`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +37,7 @@ def slots(keys: Int[np.ndarray, "B N"]) -> Int[np.ndarray, "B N"]:
     return (keys[:, :, None] == keys[:, None, :]).argmax(axis=2)
 
 
-class Updater:
+class Updater(ABC):
     """The interface, filled in for learners whose memory is a table of action values."""
 
     def start(self, batch: int, num_states: int, num_actions: int) -> Float[np.ndarray, "B *k S A"]:
@@ -51,6 +52,7 @@ class Updater:
         """The policy that is scored: without exploration."""
         return greedy(memory)
 
+    @abstractmethod
     def update(
         self,
         memory: Float[np.ndarray, "B S A"],
@@ -59,7 +61,6 @@ class Updater:
         discount: float,
     ) -> Float[np.ndarray, "B S A"]:
         """The memory after a window that was collected under ``policies``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
