@@ -28,7 +28,7 @@ bench: .venv/installed
 	$(BIN)/python tests/bench_pretraining.py
 
 lab: .venv/installed
-	$(BIN)/jupyter lab book
+	$(BIN)/jupyter lab book --config=book/jupyter_server_config.py
 
 # Runs again, deterministically, every notebook whose code or whose part of icrl changed.
 notebooks: .venv/installed
