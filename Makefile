@@ -7,7 +7,7 @@ export PYTHONHASHSEED := 0
 # One thread for each process: two that share two cores would wait for each other many times over.
 export OMP_NUM_THREADS := 1
 
-.PHONY: book test bench lab notebooks lock clean
+.PHONY: book test bench sweep sweeps lab notebooks lock clean
 
 book: .venv/installed
 	$(BIN)/jupyter-book build . -W -n --keep-going
@@ -27,8 +27,19 @@ test: .venv/installed
 bench: .venv/installed
 	$(BIN)/python tests/bench_pretraining.py
 
+# The long runs behind book/data, hours together. One of them: make sweep NAME=control; what it can be told:
+# make sweep NAME=control OPTIONS=--help. Finished tasks are kept in _build/sweeps.
+SWEEPS := $(filter-out runner,$(basename $(notdir $(wildcard book/sweeps/*.py))))
+
+sweeps: .venv/installed
+	@set -e; for name in $(SWEEPS); do $(BIN)/python book/sweeps/$$name.py $(OPTIONS); done
+
+sweep: .venv/installed
+	@case " $(SWEEPS) " in *" $(NAME) "*) ;; *) echo "NAME is '$(NAME)'; one of: $(SWEEPS)"; exit 1;; esac
+	$(BIN)/python book/sweeps/$(NAME).py $(OPTIONS)
+
 lab: .venv/installed
-	$(BIN)/jupyter lab book
+	$(BIN)/jupyter lab book --config=book/jupyter_server_config.py
 
 # Runs again, deterministically, every notebook whose code or whose part of icrl changed.
 notebooks: .venv/installed
