@@ -7,6 +7,7 @@ from icrl.divergence.exact_chains import (
     exact_context,
     five_states_equal_norms,
     four_states_equal_norms,
+    four_states_off_policy,
     three_states,
     three_states_equal_norms,
     tight_chain,
@@ -28,6 +29,14 @@ from icrl.divergence.search import (
     read,
     tightest,
 )
+from icrl.divergence.smooth_limit import (
+    independent_part,
+    long_cycle,
+    proves_divergence,
+    smooth_chain,
+    smooth_form,
+    unsafe_features,
+)
 
 __all__ = [
     "LARGEST_PRECISION",
@@ -39,17 +48,24 @@ __all__ = [
     "exact_context",
     "five_states_equal_norms",
     "four_states_equal_norms",
+    "four_states_off_policy",
     "hill_climb",
+    "independent_part",
     "largest_step_size",
+    "long_cycle",
     "measure",
     "normaliser_condition",
     "population_operator",
+    "proves_divergence",
     "random_cells",
     "random_chains",
     "read",
+    "smooth_chain",
+    "smooth_form",
     "three_states",
     "three_states_equal_norms",
     "tight_chain",
     "tightest",
     "unnormalised_operator",
+    "unsafe_features",
 ]
