@@ -25,7 +25,7 @@ test: .venv/installed
 
 # Speed of pretraining over a literal trainer, in one run on one thread.
 bench: .venv/installed
-	$(BIN)/python tests/bench_pretraining.py
+	$(BIN)/python tests/pretraining/bench_pretraining.py
 
 lab: .venv/installed
 	$(BIN)/jupyter lab book
