@@ -17,7 +17,9 @@ from icrl.divergence.operators import (
     largest_step_size,
     measure,
     normaliser_condition,
+    one_hot_radius,
     population_operator,
+    safe_spread,
     unnormalised_operator,
 )
 from icrl.divergence.search import (
@@ -57,11 +59,13 @@ __all__ = [
     "long_cycle",
     "measure",
     "normaliser_condition",
+    "one_hot_radius",
     "population_operator",
     "proves_divergence",
     "random_cells",
     "random_chains",
     "read",
+    "safe_spread",
     "smooth_chain",
     "smooth_form",
     "three_states",

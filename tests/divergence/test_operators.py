@@ -121,7 +121,9 @@ def test_chains_at_the_edge_of_rounding_are_decided():
     verdicts = []
     for seed in range(3):
         chains = divergence.random_chains(2000, 8, np.random.default_rng(seed))
-        edge = np.flatnonzero(np.abs(divergence.measure(*chains)["margin"]) < 1e-7)
+        margin = divergence.measure(*chains)["margin"]
+        edge = np.flatnonzero(np.abs(margin) < 1e-7)
+        edge = edge[np.argsort(margin[edge])]  # those that floating point calls unstable first
         for i in edge[:15]:
             x, transition, discount = (part[i] for part in chains)
             with mpmath.workdps(60):
