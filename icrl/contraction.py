@@ -81,8 +81,8 @@ def poisson_solution(process: MarkovRewardProcess) -> Float[np.ndarray, "S S"]:
 class PopulationBound:
     """Theorem 2 of Xie et al. (2026) with constants of ours, at one length of the context.
 
-    With probability at least ``1 - delta``, in every layer ``l`` and from every start ``v_0``, the error is at
-    most ``rate**l ||v_0 - v|| + floor``.
+    With probability at least ``1 - delta``, in every layer ``l`` and from every start ``v_0``, the error is
+    at most ``rate**l ||v_0 - v|| + floor``.
 
     Attributes:
         rate: factor of the error in each layer, from above towards ``1 - 2 C`` with the margin ``C`` of
@@ -118,16 +118,18 @@ def population_bound(
         raise ValueError(
             f"features give Assumption 5.1 the margin {margin:.3g}; the bound needs a positive one"
         )
-    mu, spans = process.stationary_distribution(), np.ptp(poisson_solution(process), axis=0)
+    mu = process.stationary_distribution()
+    journey = float((np.ptp(poisson_solution(process), axis=0) / mu).max())  # longest expected one, `H`
     spread = np.sqrt(np.log(4 * len(mu) / delta) / 2)
     attention = (1 + gamma) / 2 + margin  # what each state pays to itself, at least: `m` in the book
     away, tilt = 1 - attention, 2 * attention - 1
     # How far, relatively, visit counts may be from n mu; beyond `allowed` the rate exceeds 1 - C.
-    off = float((spans * (1 + spread * np.sqrt(n)) / (n * mu)).max())
+    off = journey * (1 + spread * np.sqrt(n)) / n
     allowed = margin / (4 * attention * away + margin * tilt)
-    # The n from which on spans (1 + spread sqrt(n)) <= allowed n mu: a quadratic in sqrt(n).
-    a, b = allowed * mu, spans * spread
-    required = max(1, int(np.ceil((((b + np.sqrt(b**2 + 4 * a * spans)) / (2 * a)) ** 2).max())))
+    # The n from which on journey (1 + spread sqrt(n)) <= allowed n: a quadratic in sqrt(n).
+    b = journey * spread
+    root = (b + np.sqrt(b**2 + 4 * allowed * journey)) / (2 * allowed)
+    required = max(1, int(np.ceil(root**2)))
     rate = gamma + 2 * away * (1 + off) / (1 - off * tilt) if off < 1 else np.inf
     if rate >= 1:
         return PopulationBound(float(rate), np.inf, required)

@@ -17,6 +17,7 @@ from icrl.claims import (
     safe_chains,
     sarsa,
     softmax_transformer,
+    theorem_2,
     weighted_softmax_td,
 )
 from icrl.claims.registry import Claim, Claims, Evidence, table
@@ -24,6 +25,7 @@ from icrl.claims.registry import Claim, Claims, Evidence, table
 CLAIMS = Claims(
     *weighted_softmax_td.CLAIMS,
     *softmax_transformer.CLAIMS,
+    *theorem_2.CLAIMS,
     *contraction.CLAIMS,
     *certificate.CLAIMS,
     *divergence.CLAIMS,

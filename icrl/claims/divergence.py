@@ -192,7 +192,7 @@ def normaliser_condition(rng):
         chain = smooth_limit.long_cycle(discount, root, length)
         if chain.inflow_condition(1024) < LIMIT and chain.excess(2048) < 0:
             lacks.append(np.inf)
-    seen = "200 chains and contexts that satisfy it: negative real parts; long cycles just beyond it, certified"
+    seen = "200 chains and contexts that satisfy it: negative real parts; certified cycles"
     return Evidence(float(np.maximum(0, largest(lacks))), 1e-8, seen)
 
 

@@ -24,7 +24,9 @@ def safe_chains(rng):
         c = lowest + (1 - lowest) * Fraction(int(rng.integers(0, 100)), 100) * (trial % 3 > 0)
         rows = [[(1 - c) * q[t] + c * (s == t) for t in range(size)] for s in range(size)]
         part = divergence.independent_part(rows)
-        if part is None or [str(x) for x in (part[0], *part[1])] != [str(x) for x in (c, *((1 - c) * p for p in q))]:
+        if part is None or [str(x) for x in (part[0], *part[1])] != [
+            str(x) for x in (c, *((1 - c) * p for p in q))
+        ]:
             errors.append(np.inf)
         negative += c < 0
         mu = np.array(q, dtype=float) if trial % 2 else rng.dirichlet(np.ones(size))
@@ -100,7 +102,7 @@ def smooth_limit(rng):
 
 
 def one_hot(rng):
-    """One-hot features on chains and closed contexts: radius against its bound, which a lazy chain attains."""
+    """One-hot features on chains and closed contexts: radius against bound, which a lazy chain attains."""
     excess = []
     for trial in range(300):
         process = random_process(rng, int(rng.integers(2, 8)))[1]
@@ -117,7 +119,9 @@ def one_hot(rng):
         excess.append(radius - divergence.one_hot_radius(mu, tau, process.discount))
     lazy = mrp.MarkovRewardProcess((1 - 1e-6) * np.eye(3) + 1e-6 / 3, np.zeros(3), 0.9)
     matrix = np.eye(3) - divergence.population_operator(np.sqrt(2) * np.eye(3), lazy)
-    attained = np.abs(np.linalg.eigvals(matrix)).max() - divergence.one_hot_radius(np.full(3, 1 / 3), 2.0, 0.9)
+    attained = np.abs(np.linalg.eigvals(matrix)).max() - divergence.one_hot_radius(
+        np.full(3, 1 / 3), 2.0, 0.9
+    )
     excess.append(abs(attained) / 100)  # within 1e-6 of it
     return Evidence(max(0.0, largest(excess)), 1e-7, "300 chains and closed contexts, and a lazy chain at it")
 
@@ -193,7 +197,7 @@ def _claim(name, statement, kind, section, check):
 CLAIMS = (
     _claim(
         "safe-chains",
-        r"On chains $P=cI+\mathbf 1p^\top$ the eigenvalues of $B$ are $1-\gamma$ and $(1-\gamma c)\lambda_M$: "
+        r"On chains $P=cI+\mathbf 1p^\top$ the eigenvalues of $B$ are $1-\gamma$, $(1-\gamma c)\lambda_M$: "
         r"$\alpha=1$ converges whatever the features and the sources.",
         "identity",
         "safe",
@@ -240,15 +244,14 @@ CLAIMS = (
     ),
     _claim(
         "small-features",
-        r"On-policy, features with $\max\lVert x\rVert\cdot\max\lVert x-x'\rVert\le2\,\mathrm{arcosh}(1/\gamma)$ "
-        "are safe.",
+        r"On-policy, $\max\lVert x\rVert\max\lVert x-x'\rVert\le2\,\mathrm{arcosh}(1/\gamma)$ is safe.",
         "bound",
         "normaliser",
         small_features,
     ),
     _claim(
         "inflow-condition-sharp",
-        r"The 1 in $\gamma^2\max_t(\nu^\top P)(t)/\nu(t)\le1$ cannot be raised: cycles just beyond it diverge.",
+        r"The 1 in $\gamma^2\max_t(\nu^\top P)(t)/\nu(t)\le1$ cannot be raised: cycles beyond it diverge.",
         "proof",
         "sharp",
         inflow_sharp,

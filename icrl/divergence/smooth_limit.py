@@ -8,7 +8,7 @@ a small second coordinate ``y`` tilts this a little. In this limit softmax TD is
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flint import arb, ctx, fmpq
+from flint import arb, fmpq
 
 from icrl.divergence.exact_chains import LARGEST_PRECISION, ExactChain, Rational, exact_chain, rational
 
@@ -40,7 +40,7 @@ def smooth_form(
     weights: Sequence[Rational],
     values: Sequence[Rational],
 ) -> fmpq:
-    """``F = sum_s w(s) y(s) (y - gamma P y)(s)``, exactly: softmax TD diverges in the smooth limit if ``F < 0``.
+    """``F = sum_s w(s) y(s) (y - gamma P y)(s)``, exactly; below 0 softmax TD diverges in the smooth limit.
 
     Args:
         transition: ``(S, S)``.
@@ -104,7 +104,9 @@ def proves_divergence(chain: ExactChain) -> bool:
         if excess < 0 or excess > 0:
             return bool(excess < 0)
         precision *= 2
-    raise ArithmeticError(f"the sign of the trace's excess could not be decided with {LARGEST_PRECISION} bits")
+    raise ArithmeticError(
+        f"the sign of the trace's excess could not be decided with {LARGEST_PRECISION} bits"
+    )
 
 
 def unsafe_features(
@@ -148,7 +150,7 @@ def unsafe_features(
 
 
 def long_cycle(discount: Rational, root: Rational, length: int, smoothness: int = 16) -> ExactChain:
-    """Extremal chains of the inflow condition, on-policy: ``max_t (nu P)(t) / nu(t)`` is just above ``root^2``.
+    """Extremal chains of the inflow condition, on-policy: ``max_t (nu P)(t) / nu(t)`` is about ``root^2``.
 
     A cycle of ``length`` states, each ``root^2`` times less loud than the one before and with a value
     ``root`` times larger, and a frequent state that balances their values. ``F`` is about

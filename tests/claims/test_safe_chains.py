@@ -77,7 +77,9 @@ def form(sign=-1, power=2):
         w, y = [rational("w", x) for x in weights], [rational("y", x) for x in values]
         after = [sum((p * v for p, v in zip(row, y, strict=True)), fmpq(0)) for row in rows]
         gamma = rational("g", discount)
-        terms = (a * (b if power == 2 else 1) * (b + sign * gamma * c) for a, b, c in zip(w, y, after, strict=True))
+        terms = (
+            a * (b if power == 2 else 1) * (b + sign * gamma * c) for a, b, c in zip(w, y, after, strict=True)
+        )
         return sum(terms, fmpq(0))
 
     return mutant
