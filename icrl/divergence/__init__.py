@@ -19,17 +19,19 @@ from icrl.divergence.operators import (
     unnormalised_operator,
 )
 from icrl.divergence.search import (
+    FAMILIES,
     UNSTABLE,
     exact,
     hill_climb,
     measure,
+    random_batches,
     random_cells,
     random_chains,
-    read,
     tightest,
 )
 
 __all__ = [
+    "FAMILIES",
     "LARGEST_PRECISION",
     "UNSTABLE",
     "ExactChain",
@@ -44,9 +46,9 @@ __all__ = [
     "measure",
     "normaliser_condition",
     "population_operator",
+    "random_batches",
     "random_cells",
     "random_chains",
-    "read",
     "three_states",
     "three_states_equal_norms",
     "tight_chain",
