@@ -12,11 +12,15 @@ STARTS += [("zero", distance) for distance in (0.25, 1.0)]
 COLUMNS = ("tasks", "from", "distance", *FATES, "growth")
 
 
-def tables(run: Run, *, starts: int, trainings: int, steps: int) -> None:
+def tables(run: Run, *, only: str, starts: int, trainings: int, steps: int) -> None:
     """What becomes of flows at several distances from the teacher and from zero, and of trainings with Adam.
 
-    ``--starts`` flows at each distance, ``--trainings`` runs of Algorithm 1, ``--steps`` of Adam in each.
+    ``--only`` some kinds of tasks, by their names with semicolons between; ``--starts`` flows at each
+    distance; ``--trainings`` runs of Algorithm 1, ``--steps`` of Adam in each.
     """
+    names = TASKS if only == "all" else only.split(";")
+    if unknown := set(names) - set(TASKS):
+        raise ValueError(f"only has {sorted(unknown)}; it is 'all' or some of {';'.join(TASKS)}")
     rng, grid = np.random.default_rng(run.seed), []
     for tasks in TASKS:
         for centre, distance in STARTS:
@@ -25,7 +29,7 @@ def tables(run: Run, *, starts: int, trainings: int, steps: int) -> None:
             grid.append(place | {"state": rng.bit_generator.state})
             for _ in random_starts(**place, rng=rng):
                 pass
-    rows = run(basin_row, grid)
+    rows = run(basin_row, [arguments for arguments in grid if arguments["tasks"] in names])
     rows += run(trainings_row, [{"trainings": trainings, "steps": steps, "state": rng.bit_generator.state}])
     run.write("gradient-flow", COLUMNS, rows)
 
@@ -33,8 +37,8 @@ def tables(run: Run, *, starts: int, trainings: int, steps: int) -> None:
 SWEEP = Sweep(
     __file__,
     tables,
-    full={"starts": 100, "trainings": 6, "steps": 1200},
-    small={"starts": 1, "trainings": 1, "steps": 20},
+    full={"only": "all", "starts": 100, "trainings": 6, "steps": 1200},
+    small={"only": "one-hot, d = 2", "starts": 1, "trainings": 1, "steps": 20},
 )
 if __name__ == "__main__":
     SWEEP.main()

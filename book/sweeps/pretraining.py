@@ -29,15 +29,13 @@ COLUMNS = ("experiment", *asdict(Configuration()), *MEASURED)
 def tables(run: Run, *, only: str, shorter: int) -> None:
     """Where each network ended, and how well it predicts.
 
-    ``--only`` some experiments, by their names with commas between; ``--shorter`` N: an Nth of the steps.
+    ``--only`` some experiments, by their names with semicolons between; ``--shorter`` N: an Nth of the steps.
     """
-    names = list(EXPERIMENTS) if only == "all" else only.split(",")
-    unknown = set(names) - set(EXPERIMENTS)
-    if unknown or shorter < 1:
-        raise ValueError(
-            f"only is {only!r}, shorter {shorter}; only is 'all' or some of "
-            f"{','.join(EXPERIMENTS)}, shorter at least 1"
-        )
+    names = list(EXPERIMENTS) if only == "all" else only.split(";")
+    if unknown := set(names) - set(EXPERIMENTS):
+        raise ValueError(f"only has {sorted(unknown)}; it is 'all' or some of {';'.join(EXPERIMENTS)}")
+    if shorter < 1:
+        raise ValueError(f"shorter is {shorter}; it must be at least 1")
     grid = []
     for name in names:
         chosen = asdict(Configuration(**EXPERIMENTS[name]))
@@ -51,7 +49,7 @@ SWEEP = Sweep(
     __file__,
     tables,
     full={"only": "all", "shorter": 1},
-    small={"only": "linear,free,grid 0.5 1", "shorter": 100},
+    small={"only": "linear;free;grid 0.5 1", "shorter": 100},
 )
 if __name__ == "__main__":
     SWEEP.main()

@@ -172,6 +172,11 @@ class Sweep:
     full: dict[str, int | float | str]
     small: dict[str, int | float | str]
 
+    def command(self, seed: int, configuration: dict[str, int | float | str]) -> str:
+        """What makes the tables of this configuration: the first line of each."""
+        words = [word for option, value in configuration.items() for word in (f"--{option}", str(value))]
+        return shlex.join(["python", f"book/sweeps/{Path(self.script).name}", "--seed", str(seed), *words])
+
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """The command line of the script."""
         if arguments is None and any(os.environ.get(name) != "1" for name in ONE_THREAD):
@@ -217,9 +222,8 @@ class Sweep:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 parser.error(f"{folder} cannot be made a folder: {error}")
-        words = [parser.prog, "--seed", str(options.seed)]
-        words += [word for option, value in configuration.items() for word in (f"--{option}", str(value))]
-        run = Run(options.seed, shlex.join(words), options.shards, output, options.jobs, options.fresh)
+        command = self.command(options.seed, configuration)
+        run = Run(options.seed, command, options.shards, output, options.jobs, options.fresh)
         try:
             self.tables(run, **configuration)
         except ValueError as error:
