@@ -72,7 +72,7 @@ def moment_row(
     A task of ``book/sweeps/control.py``; ``block`` as in :func:`pack_block`, frozen, on ``runs`` tasks. After
     ``windows`` it ends, for a trial before that.
     """
-    P, V = unpack_block(block)
+    P, V = unpack_block(np.array(block))
     tasks = WORLDS["random"].draw(runs, np.random.default_rng([seed, 6]))
     learnt = control(
         tasks, FrozenBlock(P, V, step_size), [min(windows, 100)], np.random.default_rng([seed, 7])
@@ -101,7 +101,7 @@ def block_rows(
     A task of ``book/sweeps/control.py``. ``learner`` is ``"trained"`` for the ``block`` as
     :func:`pack_block` gives it, or ``"trained, gauge set"``; ``number`` plus one is shown beside it.
     """
-    P, V = unpack_block(block)
+    P, V = unpack_block(np.array(block))
     if learner == "trained, gauge set":
         P, V = regauge(P, V, DISCOUNT)
     updater = FrozenBlock(P, V, step_size=step_size)
