@@ -7,7 +7,7 @@ from icrl import mrp
 from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
 from icrl.contraction import population_iteration_matrix
 from icrl.neu.limits import asymptotics, limit_gradient, limit_update
-from icrl.neu.loss import TaskDistribution, neu_terms, own_entries, squared_norm
+from icrl.neu.loss import TaskDistribution, construction_gradient, neu_terms, own_entries, squared_norm
 from icrl.softmax_td import empirical_process, iteration_matrix
 from icrl.softmax_transformer import softmax_td_weights
 

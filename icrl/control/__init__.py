@@ -21,7 +21,6 @@ from icrl.control.loop import (
     control,
 )
 from icrl.control.maps import (
-    _LAKE_MOVES,
     CLIFF,
     LAKE,
     LARGE_LAKE,
@@ -74,7 +73,6 @@ __all__ = [
     "LONG",
     "TUNED_ON",
     "WORLDS",
-    "_LAKE_MOVES",
     "ActorCritic",
     "FrozenBlock",
     "Grid",

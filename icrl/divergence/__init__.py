@@ -14,6 +14,7 @@ from icrl.divergence.exact_chains import (
 from icrl.divergence.operators import (
     critical_discount,
     largest_step_size,
+    measure,
     normaliser_condition,
     population_operator,
     unnormalised_operator,
@@ -23,7 +24,6 @@ from icrl.divergence.search import (
     UNSTABLE,
     exact,
     hill_climb,
-    measure,
     random_batches,
     random_cells,
     random_chains,

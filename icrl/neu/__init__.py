@@ -9,7 +9,6 @@ from icrl.neu.limits import (
     limit_update,
 )
 from icrl.neu.loss import (
-    _CHUNK,
     LARGEST_ENUMERATION,
     TaskDistribution,
     Terms,
@@ -22,7 +21,6 @@ from icrl.neu.loss import (
 
 __all__ = [
     "LARGEST_ENUMERATION",
-    "_CHUNK",
     "Asymptotics",
     "LimitGradient",
     "TaskDistribution",
