@@ -9,10 +9,10 @@ import tomllib
 from graphlib import TopologicalSorter
 from importlib.metadata import metadata
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import yaml
-from lowest import lowest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -46,7 +46,7 @@ def test_pins_install_on_the_oldest_python():
 
 def test_lowest_bounds_are_constraints():
     """What `make test-lowest` installs: every direct dependency, at the version that its bound names."""
-    lines = list(lowest(PROJECT))
+    lines = list(run_path(str(ROOT / "tests" / "lowest.py"))["lowest"](PROJECT))
     assert {Requirement(line).name for line in lines} == {Requirement(text).name for text in DIRECT}
     bounds = {Requirement(line).name: str(Requirement(line).specifier)[2:] for line in lines}
     assert all(bounds[Requirement(text).name] in Requirement(text).specifier for text in DIRECT)
@@ -125,16 +125,17 @@ def test_written_arrows_have_no_circle():
 
 def test_rooms_inside_a_place_form_no_circle():
     """Within the core and within each study, too, modules can be put in an order."""
-    graph = {}
-    for path in (ROOT / "icrl").rglob("*.py"):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        named = graph.setdefault(name, set())
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / "icrl").rglob("*.py")
+    }
+    known = {}
+    for name, path in paths.items():
+        uses = known.setdefault(name, set())
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "icrl":
-                named |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    known = {name: {x for x in named if x in graph and x != name} for name, named in graph.items()}
-    for name in known:  # `from icrl import mrp` uses the room, not the face
-        known[name] -= {"icrl", "icrl.claims"} if name != "icrl.__main__" else set()
+            if isinstance(node, ast.ImportFrom) and node.module in paths:
+                modules = [f"{node.module}.{alias.name}" for alias in node.names]
+                uses |= {module if module in paths else node.module for module in modules}
     TopologicalSorter(known).prepare()  # raises CycleError
 
 
