@@ -1,7 +1,7 @@
-"""The long comparison behind the chapter's last figure: worlds, learners, grids, and one command.
+"""The long comparison behind the chapter's last figure: worlds, learners, step sizes, rows of its tables.
 
-``python -m icrl.control_sweep`` tunes step sizes on tasks of their own, then runs every learner in every
-world and writes its tables. See :doc:`/book/control`.
+``book/sweeps/control.py`` tunes step sizes on tasks of their own, then runs every learner in every world.
+See :doc:`/book/control`.
 """
 
 from collections.abc import Callable
