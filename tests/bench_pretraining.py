@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from literal_pretraining import LiteralTrainer, boyan_chain, sample_states
 
-from icrl.pretraining import CHUNK, Trainer
-from icrl.pretraining_tasks import Configuration, draw_tasks, objectives
+from icrl.pretraining.trainer import CHUNK, Trainer
+from icrl.pretraining.tasks import Configuration, draw_tasks, objectives
 
 TARGETS = {("softmax", 1): 15, ("linear", 1): 30, ("softmax", 10): 60}
 SIZES = {"num_layers": 3, "num_transitions": 30, "num_states": 4, "num_prompts": 64}

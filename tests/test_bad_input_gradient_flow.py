@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from icrl import basins
-from icrl.gradient_flow import MimickingLoss, gradient_flow, mimicking_loss
+from icrl.gradient_flow.flow import MimickingLoss, gradient_flow, mimicking_loss
 from icrl.linear_transformer import sarsa_weights
-from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
-from icrl.richness import landing_point, richness
-from icrl.teacher_mimicking import train
+from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
+from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.teacher_mimicking import train
 
 pytestmark = pytest.mark.bad_input
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from icrl import emergence
-from icrl.pretraining import pretrain
-from icrl.pretraining_tasks import Configuration
-from icrl.task_batches import random_worlds, sample_states
+from icrl.pretraining.trainer import pretrain
+from icrl.pretraining.tasks import Configuration
+from icrl.pretraining.tasks import random_worlds, sample_states
 
 pytestmark = pytest.mark.bad_input
 

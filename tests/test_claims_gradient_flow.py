@@ -7,7 +7,7 @@ import pytest
 
 from icrl.claims import flow_rates as rates
 from icrl.claims import gradient_flow as chapter
-from icrl.gradient_flow import MimickingLoss
+from icrl.gradient_flow.flow import MimickingLoss
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS + rates.CLAIMS}
 

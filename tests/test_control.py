@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.control import control
-from icrl.control_sweep import (
+from icrl.control.loop import control
+from icrl.control.comparison import (
     LEARNERS,
     WORLDS,
     best_steps,
@@ -18,9 +18,9 @@ from icrl.control_sweep import (
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 from icrl.rollouts import Rollout, rollout_batch
-from icrl.scores import first_reward_time, goals, interval, myopic, optimal, score, uniform
-from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge, updater
-from icrl.updaters import Tabular, greedy, slots
+from icrl.control.scores import first_reward_time, goals, interval, myopic, optimal, score, uniform
+from icrl.control.updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge, updater
+from icrl.control.updaters import Tabular, greedy, slots
 
 LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
 

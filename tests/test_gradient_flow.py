@@ -5,10 +5,10 @@ import pytest
 from scipy.optimize import approx_fprime, check_grad
 
 from icrl import basins
-from icrl.gradient_flow import MimickingLoss, gradient_flow, outcome
-from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
-from icrl.richness import landing_point, richness
-from icrl.teacher_mimicking import alignment, train
+from icrl.gradient_flow.flow import MimickingLoss, gradient_flow, outcome
+from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
+from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.teacher_mimicking import alignment, train
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from icrl.grids import CLIFF, LAKE, LARGE_LAKE, draw_policy
+from icrl.control.maps import CLIFF, LAKE, LARGE_LAKE, draw_policy
 from icrl.mdp import from_gymnasium
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from icrl import mrp
-from icrl.neu import TaskDistribution, Windows, neu_terms, own_entries, squared_norm
-from icrl.neu_limits import asymptotics, limit_gradient, limit_update
+from icrl.neu.loss import TaskDistribution, Windows, neu_terms, own_entries, squared_norm
+from icrl.neu.limits import asymptotics, limit_gradient, limit_update
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 

@@ -8,11 +8,11 @@ import torch
 from literal_pretraining import LiteralTrainer, forward, prompt
 
 from icrl import emergence, pretraining
-from icrl.batched_forward import prompts, token_values
-from icrl.pretraining import Trainer, pretrain
-from icrl.pretraining_tasks import Configuration, draw_tasks
+from icrl.pretraining.forward import prompts, token_values
+from icrl.pretraining.trainer import Trainer, pretrain
+from icrl.pretraining.tasks import Configuration, draw_tasks
 from icrl.softmax_transformer import SoftmaxTransformer
-from icrl.task_batches import WORLDS, random_worlds, sample_states, transition_counts
+from icrl.pretraining.tasks import WORLDS, random_worlds, sample_states, transition_counts
 
 SMALL = Configuration(num_layers=3, num_transitions=12, num_seeds=2, num_prompts=5, num_steps=120)
 

@@ -244,6 +244,23 @@ def _pass(tasks, task, states, weights, num_layers):
     return now.detach().numpy(), after.numpy(), torch.stack(gradients)[:, 0].transpose(0, 1).numpy()
 
 
+def construction_gradient(
+    features: Float[np.ndarray, "S d"],
+    states: Int[np.ndarray, " n_plus_1"],
+    rewards: Float[np.ndarray, " n"],
+    discount: float,
+    num_layers: int,
+    step_size: float = 1.0,
+    tau: float = 1.0,
+) -> tuple[float, Float[np.ndarray, "2 D D"]]:
+    """Output at the query of the construction and its gradient, by the transformer's own backward pass."""
+    value, score = softmax_td_weights(features.shape[1], step_size)
+    model = SoftmaxTransformer(num_layers, discount, value, tau * score).requires_grad_()
+    output = model(softmax_td_prompt(features, states, rewards))[-1, -1]
+    gradients = torch.autograd.grad(output, [model.value_weights, model.score_weights])
+    return output.item(), torch.stack(gradients).numpy()
+
+
 def own_entries(num_features: int) -> Bool[np.ndarray, "2 D D"]:
     """Where the construction of eq. (12) of Xie et al. (2026) is not zero: ``3 + d`` entries of ``V, A``."""
     return np.stack([weights.numpy() != 0 for weights in softmax_td_weights(num_features)])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from icrl.gradient_flow import MimickingLoss
+from icrl.gradient_flow.flow import MimickingLoss
 
 NULL = 1e-8  # a singular value below this share of the largest counts as zero
 
@@ -24,7 +24,7 @@ class Richness:
         data_null: ``(m, nu)``, orthonormal ``z`` with ``S_t z = 0`` for every task.
         parameter_null: ``(k, omega)``, orthonormal ``u`` with ``u' w_t = 0`` for every task.
         directions: ``(null_dimension - 1, p)``, the null directions beside scaling, orthonormal;
-            :meth:`icrl.gradient_flow.MimickingLoss.unpack` turns one into blocks.
+            :meth:`icrl.gradient_flow.flow.MimickingLoss.unpack` turns one into blocks.
         span: dimension of the span of ``S_t (x) w_t``.
         full_span: what it is when nothing is tied: ``k m (m + 1) / 2``.
         margin: ``chi``, smallest singular value on ``Sym_m (x) R^k`` of the ``S_t (x) w_t / sqrt(T)``:
@@ -104,7 +104,7 @@ def richness(loss: MimickingLoss, scale: float = 1.0) -> Richness:
     """Which directions a set of tasks leaves free at the teacher; run it on *your* task distribution.
 
     Args:
-        loss: the tasks, for instance of :func:`icrl.gradient_flow.mimicking_loss`; at least as many as
+        loss: the tasks, for instance of :func:`icrl.gradient_flow.flow.mimicking_loss`; at least as many as
             there are entries to learn, or the sample itself leaves directions free.
         scale: ``c``, where on the manifold to look. The count does not depend on it, the gap does.
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from icrl import _validation as valid
 from icrl.contraction import population_matching
 from icrl.mrp import MarkovRewardProcess
-from icrl.neu import TaskDistribution
+from icrl.neu.loss import TaskDistribution
 from icrl.softmax_td import empirical_model, empirical_process, matching_matrix
 
 

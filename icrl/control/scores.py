@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from icrl import _validation as valid
+from icrl.control.updaters import greedy
 from icrl.mdp import MarkovDecisionProcess
-from icrl.updaters import greedy
 
 
 class Scores(NamedTuple):
@@ -32,7 +32,7 @@ def score(
     """Score policies by linear solves and by pushing the start distribution forward: no rollouts.
 
     Args:
-        processes: ``B``, as in :func:`icrl.control.control`.
+        processes: ``B``, as in :func:`icrl.control.loop.control`.
         policies: one for each process, with any leading axes.
         horizon: steps in an episode.
 

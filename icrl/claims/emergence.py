@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from icrl import emergence
-from icrl.batched_forward import prompts, table_values, tables, tables_of_counts
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
-from icrl.pretraining import pretrain
-from icrl.pretraining_tasks import Configuration, draw_tasks, objectives
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
+from icrl.pretraining import emergence
+from icrl.pretraining.forward import prompts, table_values, tables, tables_of_counts
+from icrl.pretraining.tasks import Configuration, draw_tasks
+from icrl.pretraining.trainer import objectives, pretrain
 from icrl.softmax_td import empirical_model, matching_matrix
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt
 
@@ -234,7 +234,7 @@ def claim(name, source, statement, kind, section, check):
     return Claim(name, source, statement, kind, CHAPTER + section, check)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     claim(
         "pretraining-tables",
         "ours",

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from icrl import _validation as valid
-from icrl.task_batches import transition_counts
+from icrl.pretraining.tasks import transition_counts
 
 Attention = Literal["softmax", "linear"]
 

@@ -6,7 +6,7 @@ See :doc:`/book/gradient-flow`.
 import numpy as np
 
 from icrl import _validation as valid
-from icrl.gradient_flow import MimickingLoss, mimicking_loss
+from icrl.gradient_flow.flow import MimickingLoss, mimicking_loss
 from icrl.linear_transformer import actor_critic_prompt, actor_critic_weights, sarsa_prompt, sarsa_weights
 from icrl.policies import softmax_score
 

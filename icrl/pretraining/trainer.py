@@ -10,6 +10,7 @@ import argparse
 import csv
 import math
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,73 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from icrl import _validation as valid
-from icrl.pretraining_tasks import Configuration, draw_tasks, objectives
+from icrl.pretraining.forward import (
+    Tables,
+    prompts,
+    state_scores,
+    table_layers,
+    tables_of_counts,
+    token_values,
+)
+from icrl.pretraining.tasks import Configuration, Tasks, draw_tasks, transition_counts
 
 CHUNK = 50
 """Steps whose worlds are drawn together; checkpoints and snapshots are taken between chunks."""
+
+
+def objectives(configuration: Configuration, tasks: Tasks) -> Iterator[tuple[Callable, Callable]]:
+    """For each step (first axis of the tasks): prediction and target, as functions of the free entries.
+
+    Under the masks both run on tables of counts, which is exact; free weights need every token.
+    """
+    c, n, states = configuration, configuration.num_transitions, tasks.states
+    if c.masks == "paper":
+        forward, contexts = _table_forward, _windows(c, tasks)
+    else:
+        forward = _token_forward
+        ends = (n, n + 1) if c.objective == "td" else (n,)
+        contexts = [prompts(tasks.features, states[..., e - n : e + 1], tasks.worlds.reward) for e in ends]
+    rewards = torch.take_along_dim(tasks.worlds.reward, states[..., n : n + c.horizon], -1)
+    powers = c.discount ** torch.arange(c.horizon, device=states.device, dtype=rewards.dtype)
+    seen = rewards @ powers
+    for i in range(len(states)):
+        features = tasks.features[i if len(tasks.features) > 1 else 0]
+
+        def predict(*free, end=0, i=i, features=features):
+            return forward(c, free, features, contexts[end], i, states[i, ..., n + end])
+
+        if c.objective == "td":
+            yield predict, lambda *free, i=i, f=predict: seen[i] + c.discount * f(*free, end=1)
+        else:
+            yield predict, lambda *free, i=i: seen[i]
+
+
+def _windows(c, tasks):
+    """Tables of the prompt and, for TD, of the window one step later: one transition leaves, one comes."""
+    n, size, states = c.num_transitions, c.num_states, tasks.states
+    reward = tasks.worlds.reward
+    counts = transition_counts(states[..., : n + 1], size).to(reward)
+    result = [tables_of_counts(counts, reward)]
+    if c.objective == "td":
+        counts = counts.flatten(-2)
+        for k, sign in ((0, -1), (n, 1)):
+            pair = states[..., k : k + 1] * size + states[..., k + 1 : k + 2]
+            counts = counts.scatter_add(-1, pair, torch.full_like(reward[..., :1], sign))
+        result.append(tables_of_counts(counts.unflatten(-1, (size, size)), reward))
+    return result
+
+
+def _table_forward(c, free, features, context, i, query):
+    rows, block = free
+    scores = state_scores(block[:, :, None], features)
+    context = Tables(*(x[i] for x in context))
+    *_, values = table_layers(rows[:, :, None], scores, context, c.discount, c.num_layers, c.attention)
+    return values.gather(-1, query[..., None]).squeeze(-1)
+
+
+def _token_forward(c, free, features, tokens, i, query):
+    value, score = (x[:, :, None] for x in free)
+    return token_values(value, score, tokens[i], c.discount, c.num_layers, c.attention)
 
 
 class Run(NamedTuple):
@@ -221,14 +285,14 @@ def experiments(trial: bool = False) -> dict[str, Configuration]:
 
 def main() -> None:
     """Pretrain many networks and write one line for each into a table: `book/data/pretraining.csv`."""
-    from icrl import emergence as look  # here: it stands above this room
+    from icrl.pretraining.trainer import emergence as look  # here: it stands above this room
 
     parser = argparse.ArgumentParser(prog="python -m icrl.pretraining", description=main.__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="names of experiments (default: all)")
     parser.add_argument("--trial", action="store_true", help="a tenth of the steps, to see that it runs")
     parser.add_argument("--device", default="cpu")
-    book = Path(__file__).resolve().parents[1] / "book" / "data" / "pretraining.csv"
+    book = Path(__file__).resolve().parents[2] / "book" / "data" / "pretraining.csv"
     parser.add_argument("--to", type=Path, default=book)
     options = parser.parse_args()
     rows = []

@@ -1,6 +1,6 @@
 """Which starts of the gradient flow reach the optimal manifold, where they end, and how fast (ours).
 
-``python -m icrl.basins`` counts them for the book. See :doc:`/book/gradient-flow`.
+See :doc:`/book/gradient-flow`.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from icrl import _validation as valid
-from icrl.gradient_flow import Flow, MimickingLoss, gradient_flow, outcome
-from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
-from icrl.richness import landing_point, richness
-from icrl.teacher_mimicking import alignment, train
+from icrl.gradient_flow.flow import Flow, MimickingLoss, gradient_flow, outcome
+from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
+from icrl.gradient_flow.teacher_mimicking import alignment, train
 
 FATES = ("manifold", "rest", "runaway", "moving")
 
@@ -54,10 +54,10 @@ class Landing(NamedTuple):
 
 
 def follow(loss: MimickingLoss, start: tuple[np.ndarray, np.ndarray], time: float, **tolerances) -> Landing:
-    """Follow the flow from ``score, value`` and compare its end with :func:`icrl.richness.landing_point`.
+    """Follow the flow and compare its end with :func:`~icrl.gradient_flow.richness.landing_point`.
 
     The sign of ``c`` is taken from the end; where the flow did not reach the manifold, ``scale`` and
-    ``miss`` are NaN. ``tolerances`` go to :func:`icrl.gradient_flow.gradient_flow`.
+    ``miss`` are NaN. ``tolerances`` go to :func:`icrl.gradient_flow.flow.gradient_flow`.
     """
     flow = gradient_flow(loss, *start, time, **tolerances)
     if outcome(flow, loss) != "manifold":
@@ -82,7 +82,7 @@ def growth(flow: Flow, start: float = 0.1, stop: float = 1.0) -> float:
 
 
 def fate(flow: Flow, loss: MimickingLoss) -> str:
-    """:func:`icrl.gradient_flow.outcome`, or ``"runaway"``: moving, the blocks growing like a power of time.
+    """:func:`~icrl.gradient_flow.flow.outcome`, or ``"runaway"``: moving, and the norms a power of time.
 
     The exponent must be the same, to 0.05, over the two halves of the last factor of ten, and lie between
     0.15 and 0.5: a flow that only leaves the saddle at 0 grows exponentially.

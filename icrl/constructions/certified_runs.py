@@ -1,14 +1,11 @@
-"""Random tasks, and runs on them, for the claims and the figures of the chapter `contraction`."""
+"""Random tasks, and certified runs on them, beside the error that a certificate speaks of (ours).
+
+See :doc:`/book/contraction`.
+"""
 
 import numpy as np
-from scipy.stats import binomtest
 
 from icrl import contraction, mrp
-
-
-def share(failures, runs):
-    """Upper end of the Clopper-Pearson interval (95 %) for the probability of a failure."""
-    return float(binomtest(failures, runs).proportion_ci(0.95, "exact").high)
 
 
 def random_task(rng, sharp=False):

@@ -14,12 +14,19 @@ import numpy as np
 import torch
 
 from icrl import _validation as valid
-from icrl.control import control
+from icrl.control.loop import control
+from icrl.control.scores import goals, interval, score
+from icrl.control.updaters import (
+    ActorCritic,
+    FrozenBlock,
+    LinearSarsa,
+    SoftmaxPairs,
+    Tabular,
+    Updater,
+    regauge,
+)
+from icrl.gradient_flow.teacher_mimicking import Training, alignment, train
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
-from icrl.scores import goals, interval, score
-from icrl.teacher_mimicking import Training, alignment, train
-from icrl.transformer_updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge
-from icrl.updaters import Tabular, Updater
 
 
 @dataclass(frozen=True)

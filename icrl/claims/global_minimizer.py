@@ -4,12 +4,12 @@ import numpy as np
 import torch
 
 from icrl import mrp
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
 from icrl.contraction import population_iteration_matrix
-from icrl.neu import TaskDistribution, neu_terms, own_entries, squared_norm
-from icrl.neu_limits import asymptotics, limit_gradient, limit_update
+from icrl.neu.limits import asymptotics, limit_gradient, limit_update
+from icrl.neu.loss import TaskDistribution, neu_terms, own_entries, squared_norm
 from icrl.softmax_td import empirical_process, iteration_matrix
-from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
+from icrl.softmax_transformer import softmax_td_weights
 
 CHAPTER = "sec-gm-"
 PAPER = "Xie et al. (2026), "
@@ -28,15 +28,6 @@ def one_hot_tasks(rng, size, count, discount=0.5):
 def random_weights(rng, size, scale=0.3):
     """Gaussian V and A."""
     return [torch.from_numpy(scale * rng.normal(size=(size, size))) for _ in range(2)]
-
-
-def autograd(features, states, rewards, discount, num_layers, step_size=1.0, tau=1.0):
-    """Output at the query of the construction and its gradient, by the transformer's own backward pass."""
-    value, score = softmax_td_weights(features.shape[1], step_size)
-    model = SoftmaxTransformer(num_layers, discount, value, tau * score).requires_grad_()
-    output = model(softmax_td_prompt(features, states, rewards))[-1, -1]
-    gradients = torch.autograd.grad(output, [model.value_weights, model.score_weights])
-    return output.item(), torch.stack(gradients).numpy()
 
 
 def identity(rng):
@@ -106,7 +97,8 @@ def context_asymptotics(rng):
         if np.abs(np.linalg.eigvals(matrix)).max() > 0.85:
             continue
         found += 1
-        (_, now), (_, then) = (autograd(features, states, rewards, gamma, k, alpha) for k in (200, 201))
+        context = features, states, rewards, gamma
+        (_, now), (_, then) = (construction_gradient(*context, k, alpha) for k in (200, 201))
         seen, grown = asymptotics(features, states, rewards, gamma, alpha), then - now
         still, rows = [*range(d), d + 2], [*range(d + 1), d + 2]  # columns; rows but the target
         limit_slope = np.zeros_like(grown)
@@ -131,7 +123,7 @@ def gradient_limit(rng):
         query, still = np.searchsorted(visited, states[-1]), [*range(d), d + 2]
         for depth in (1, 2, 6):
             alpha, tau = rng.uniform(0.3, 1.2), rng.uniform(0.3, 2)
-            output, gradient = autograd(features, states, rewards, gamma, depth, alpha, tau)
+            output, gradient = construction_gradient(features, states, rewards, gamma, depth, alpha, tau)
             seen = limit_gradient(
                 features[visited], empirical, depth, step_size=alpha, inverse_temperature=tau
             )
@@ -169,7 +161,7 @@ def query_limit(rng):
     wanted = limit_gradient(features, process, 4).gradients
     for repeats in (4, 16):
         states = np.append(np.tile(cycle, repeats), cycle[0])
-        _, gradient = autograd(features, states, process.reward[states[:-1]], 0.6, 4)
+        _, gradient = construction_gradient(features, states, process.reward[states[:-1]], 0.6, 4)
         gaps.append(np.abs(gradient - wanted[states[-1]]).max())
     return Evidence(
         abs(4 * gaps[1] / gaps[0] - 1), 0.1, f"gaps {gaps[0]:.0e}, {gaps[1]:.0e} at n = 256, 1024"
@@ -273,7 +265,7 @@ def claim(name, source, statement, kind, section, check):
     return Claim(name, source, statement, kind, CHAPTER + section, check)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     claim(
         "neu-identity",
         "ours",

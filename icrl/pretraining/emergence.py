@@ -12,9 +12,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
-from icrl.batched_forward import masked, prompts, state_scores, table_values, tables, token_values
-from icrl.pretraining_tasks import Configuration, Tasks, draw_tasks
-from icrl.task_batches import Worlds
+from icrl.pretraining.forward import masked, prompts, state_scores, table_values, tables, token_values
+from icrl.pretraining.tasks import Configuration, Tasks, Worlds, draw_tasks
 
 
 def construction(configuration: Configuration) -> tuple[Tensor, Tensor]:

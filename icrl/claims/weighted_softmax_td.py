@@ -3,7 +3,7 @@
 import numpy as np
 
 from icrl import mrp, softmax_td
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
 
 CHAPTER = "sec-wstd-"
 
@@ -180,7 +180,7 @@ def unvisited_query(rng):
     return Evidence(largest(errors), 1e-9, "ten contexts, every update, and the limit")
 
 
-CLAIMS = (
+CLAIMS = Claims(
     Claim(
         "operator-form",
         "ours",

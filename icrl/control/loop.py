@@ -12,10 +12,10 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from icrl import _validation as valid
+from icrl.control.scores import common_discount
+from icrl.control.updaters import Updater
 from icrl.mdp import MarkovDecisionProcess
 from icrl.rollouts import rollout_batch
-from icrl.scores import common_discount
-from icrl.updaters import Updater
 
 LARGEST = 1e9
 """A run whose memory holds a larger number, or none, has collapsed."""
@@ -69,7 +69,7 @@ def control(
     """
     discount = common_discount(processes)
     if not isinstance(updater, Updater) or not isinstance(leader, Updater | None):
-        raise ValueError(f"updater is {updater!r}, leader {leader!r}; both must be an icrl.updaters.Updater")
+        raise ValueError(f"updater is {updater!r}, leader {leader!r}; both must be an icrl.control.Updater")
     records = valid.indices("records", records, None, "numbers of windows")
     if records.ndim != 1 or not len(records) or (np.diff(records) <= 0).any():
         raise ValueError(f"records is {records.tolist()}; it must be a rising list of numbers of windows")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from icrl import _validation as valid
 from icrl import plots
-from icrl.updaters import greedy
+from icrl.control.updaters import greedy
 
 
 class Grid(NamedTuple):
