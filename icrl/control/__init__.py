@@ -24,7 +24,6 @@ from icrl.control.loop import (
     control,
 )
 from icrl.control.maps import (
-    _LAKE_MOVES,
     CLIFF,
     LAKE,
     LARGE_LAKE,
@@ -68,7 +67,6 @@ __all__ = [
     "LONG",
     "TUNED_ON",
     "WORLDS",
-    "_LAKE_MOVES",
     "ActorCritic",
     "FrozenBlock",
     "Grid",

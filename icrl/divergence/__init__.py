@@ -14,15 +14,16 @@ from icrl.divergence.exact_chains import (
 from icrl.divergence.operators import (
     critical_discount,
     largest_step_size,
+    measure,
     normaliser_condition,
     population_operator,
     unnormalised_operator,
 )
 from icrl.divergence.search import (
+    FAMILIES,
     UNSTABLE,
     exact,
     hill_climb,
-    measure,
     random_cells,
     random_chains,
     read,
@@ -30,6 +31,7 @@ from icrl.divergence.search import (
 )
 
 __all__ = [
+    "FAMILIES",
     "LARGEST_PRECISION",
     "UNSTABLE",
     "ExactChain",

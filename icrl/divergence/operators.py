@@ -86,3 +86,36 @@ def normaliser_condition(
         raise ValueError(f"process has the stationary distribution {distribution}; it must be positive")
     seen = measure(features[None], process.transition[None], np.array([process.discount]))
     return float(seen["coarse"][0]), float(seen["sharp"][0])
+
+
+def measure(
+    features: Float[np.ndarray, "B S d"],
+    transition: Float[np.ndarray, "B S S"],
+    discount: Float[np.ndarray, " B"],
+) -> dict[str, Float[np.ndarray, " B"]]:
+    """A batch of irreducible chains at once: what the conditions say, and what is true.
+
+    Returns:
+        ``coarse``, ``sharp``: as :func:`normaliser_condition`. ``attention``:
+        ``min_s M(s, s) / ((1 + gamma) / 2)``; Assumption 5.1 of Xie et al. (2026) asks that it exceed 1.
+        ``margin``: smallest real part of an eigenvalue of ``B``.
+    """
+    size = transition.shape[-1]
+    system = np.eye(size) - transition.swapaxes(-1, -2) + 1
+    mu = np.linalg.solve(system, np.ones((len(system), size, 1)))[..., 0]
+    scores = features @ features.swapaxes(-1, -2)
+    highest = scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores - highest) * mu[:, None, :]
+    totals = weights.sum(axis=-1, keepdims=True)
+    matching = weights / totals
+    log_z = (highest + np.log(totals))[..., 0]
+    nu = mu * np.exp(log_z - log_z.max(axis=-1, keepdims=True))
+    inflow = (nu[:, None, :] @ transition)[:, 0] / nu
+    operator = matching @ (np.eye(size) - discount[:, None, None] * transition)
+    diagonal = np.diagonal(matching, axis1=-2, axis2=-1)
+    return {
+        "coarse": discount**2 * np.exp(np.ptp(log_z, axis=-1)),
+        "sharp": discount**2 * inflow.max(axis=-1),
+        "attention": diagonal.min(axis=-1) / ((1 + discount) / 2),
+        "margin": np.linalg.eigvals(operator).real.min(axis=-1),
+    }

@@ -4,6 +4,7 @@ Liang and Lai (2026), Proposition 3.1, is about all of ``P`` and ``V``; here aut
 them. See :doc:`/book/gradient-flow`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weigh
 
 def block_gradients(
     prompts: Float[Tensor, "T D N"],
-    teacher: tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]],
+    teacher: Sequence[Float[Tensor, "D D"]],
     P: Float[Tensor, "D D"],
     V: Float[Tensor, "D D"],
     num_parameters: int,

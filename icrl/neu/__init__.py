@@ -12,7 +12,6 @@ from icrl.neu.limits import (
     limit_update,
 )
 from icrl.neu.loss import (
-    _CHUNK,
     LARGEST_ENUMERATION,
     TaskDistribution,
     Terms,
@@ -25,7 +24,6 @@ from icrl.neu.loss import (
 
 __all__ = [
     "LARGEST_ENUMERATION",
-    "_CHUNK",
     "Asymptotics",
     "CountMoments",
     "LimitGradient",

@@ -30,7 +30,6 @@ from icrl.pretraining.forward import (
     token_values,
 )
 from icrl.pretraining.tasks import (
-    _CHOICES,
     WORLDS,
     Configuration,
     Tasks,
@@ -52,7 +51,6 @@ from icrl.pretraining.trainer import (
 __all__ = [
     "CHUNK",
     "WORLDS",
-    "_CHOICES",
     "Configuration",
     "Response",
     "Run",

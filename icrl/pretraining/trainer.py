@@ -285,7 +285,7 @@ def experiments(trial: bool = False) -> dict[str, Configuration]:
 
 def main() -> None:
     """Pretrain many networks and write one line for each into a table: `book/data/pretraining.csv`."""
-    from icrl.pretraining.trainer import emergence as look  # here: it stands above this room
+    from icrl.pretraining import emergence as look  # here: it stands above this room
 
     parser = argparse.ArgumentParser(prog="python -m icrl.pretraining", description=main.__doc__)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
 """How long one pretraining step takes: `make bench`. Ratios in one run, on one thread.
 
-Literal: one prompt at a time (tests/literal_pretraining.py), worlds and trajectories included. Fast: the
+Literal: one prompt at a time (literal_pretraining.py), worlds and trajectories included. Fast: the
 package, on the same work: 64 prompts of n = 30, d = 4, 3 layers, TD, float64. Memory: peak of a process of
 its own above what its libraries need.
 """
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from literal_pretraining import LiteralTrainer, boyan_chain, sample_states
 
-from icrl.pretraining.trainer import CHUNK, Trainer
-from icrl.pretraining.tasks import Configuration, draw_tasks, objectives
+from icrl.pretraining.tasks import Configuration, draw_tasks
+from icrl.pretraining.trainer import CHUNK, Trainer, objectives
 
 TARGETS = {("softmax", 1): 15, ("linear", 1): 30, ("softmax", 10): 60}
 SIZES = {"num_layers": 3, "num_transitions": 30, "num_states": 4, "num_prompts": 64}

@@ -136,6 +136,6 @@ def test_readout_identity_sees_the_parameter_columns_own_attention(monkeypatch):
 
 
 def test_controls_see_a_broken_block_that_is_not_broken(monkeypatch):
-    original = chapter.broken
-    monkeypatch.setattr(chapter, "broken", lambda name, *args: original(None, *args))
+    original = chapter.literal_sarsa
+    monkeypatch.setattr(chapter, "literal_sarsa", lambda name, *args: original(None, *args))
     assert not holds("broken-sarsa-misses")

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from icrl import emergence
+from icrl.pretraining import emergence
+from icrl.pretraining.tasks import Configuration, random_worlds, sample_states
 from icrl.pretraining.trainer import pretrain
-from icrl.pretraining.tasks import Configuration
-from icrl.pretraining.tasks import random_worlds, sample_states
 
 pytestmark = pytest.mark.bad_input
 

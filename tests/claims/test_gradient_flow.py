@@ -7,6 +7,7 @@ import pytest
 
 from icrl.claims import flow_rates as rates
 from icrl.claims import gradient_flow as chapter
+from icrl.gradient_flow import whole_block
 from icrl.gradient_flow.flow import MimickingLoss
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS + rates.CLAIMS}
@@ -96,7 +97,6 @@ FAULTS = [
     ("proposition-3-1", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
     ("flow-balance", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
     ("flow-balance", "gradient_flow", lambda: changed("gradient_flow", Drifting)),
-    ("corner-law", "autograd", lambda: changed("autograd", untilted)),
     ("landing-point", "landing_point", lambda: changed("landing_point", off_z)),
     ("landing-actor-critic", "landing_point", lambda: changed("landing_point", off_z)),
     ("landing-actor-critic", "landing_point", lambda: changed("landing_point", other_sign)),
@@ -145,6 +145,12 @@ def test_rates_see_a_wrong_jacobian(monkeypatch):
     original = MimickingLoss.jacobian
     monkeypatch.setattr(MimickingLoss, "jacobian", lambda *args: 1.01 * original(*args))
     assert not holds("rate-by-modes")
+
+
+def test_corner_law_sees_what_is_no_gradient(monkeypatch):
+    wrong = changed("block_gradients", untilted, whole_block)
+    monkeypatch.setattr(whole_block, "block_gradients", wrong)
+    assert not holds("corner-law")
 
 
 def test_gradients_see_a_lost_moment(monkeypatch):

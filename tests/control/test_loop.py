@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.control.loop import control
 from icrl.control.comparison import (
     LEARNERS,
     WORLDS,
@@ -15,12 +14,22 @@ from icrl.control.comparison import (
     tune,
     with_rewards,
 )
+from icrl.control.loop import control
+from icrl.control.scores import first_reward_time, goals, interval, myopic, optimal, score, uniform
+from icrl.control.updaters import (
+    ActorCritic,
+    FrozenBlock,
+    LinearSarsa,
+    SoftmaxPairs,
+    Tabular,
+    greedy,
+    regauge,
+    slots,
+    updater,
+)
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 from icrl.rollouts import Rollout, rollout_batch
-from icrl.control.scores import first_reward_time, goals, interval, myopic, optimal, score, uniform
-from icrl.control.updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, regauge, updater
-from icrl.control.updaters import Tabular, greedy, slots
 
 LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
 
@@ -198,18 +207,18 @@ def test_gauge_keeps_the_block_on_its_own_tasks():
 def test_sweep_rows(monkeypatch):
     from dataclasses import replace
 
-    from icrl import control_sweep
+    from icrl.control import comparison
 
     small = replace(WORLDS["random"], runs=3, records=(0, 2))
-    monkeypatch.setitem(control_sweep.WORLDS, "random", small)
-    monkeypatch.setitem(control_sweep.WORLDS, "random, raised", small)
+    monkeypatch.setitem(comparison.WORLDS, "random", small)
+    monkeypatch.setitem(comparison.WORLDS, "random, raised", small)
     rows = evaluate("random", "SARSA", Tabular("sarsa", 0.3), 0, progress=False)
     assert [row["windows"] for row in rows] == [0, 2]
     assert rows[0]["share"] == 0
     assert rows[1]["share_low"] <= rows[1]["share"] <= rows[1]["share_high"]
     assert rows[0]["success"] == ""
-    monkeypatch.setattr(control_sweep, "LEARNERS", {"SARSA": (LEARNERS["SARSA"][0], (0.1, 0.3))})
-    monkeypatch.setattr(control_sweep, "TUNED_ON", ("random",))
+    monkeypatch.setattr(comparison, "LEARNERS", {"SARSA": (LEARNERS["SARSA"][0], (0.1, 0.3))})
+    monkeypatch.setattr(comparison, "TUNED_ON", ("random",))
     tried = tune(0, runs=2, progress=False)
     assert len(tried) == 2
     assert best_steps(tried)["SARSA"] in (0.1, 0.3)

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from icrl import neu, neu_limits
-from icrl.claims import neu as chapter
+from icrl.claims import global_minimizer as chapter
+from icrl.neu import limits
+from icrl.neu import loss as neu
 from icrl.softmax_transformer import SoftmaxTransformer
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
@@ -94,23 +95,23 @@ FAULTS = [
     ("neu-unbiased-square", chapter, "squared_norm", biased),
     ("neu-unbiased-square", chapter, "squared_norm", too_sure),
     ("neu-gradient-asymptotics", chapter, "asymptotics", no_growth),
-    ("neu-gradient-asymptotics", neu_limits, "matching_matrix", lambda f, s: neu_matching(f, s).T),
+    ("neu-gradient-asymptotics", limits, "matching_matrix", lambda f, s: neu_matching(f, s).T),
     ("neu-gradient-asymptotics", SoftmaxTransformer, "_shift", uncleared),
-    ("neu-gradient-limit", neu_limits, "population_matching", lambda f, m: population(f, m[::-1])),
+    ("neu-gradient-limit", limits, "population_matching", lambda f, m: population(f, m[::-1])),
     ("neu-gradient-limit", SoftmaxTransformer, "_shift", uncleared),
     ("neu-gradient-limit-query", chapter, "limit_gradient", as_a_source),
     ("neu-long-contexts", chapter, "limit_update", lambda *a: -ORIGINAL["limit_update"](*a)),
     ("theorem-3", chapter, "limit_update", lambda *a: ORIGINAL["limit_update"](*a) + 1e-4),
-    ("theorem-3", neu_limits, "population_matching", lambda f, m: 0.9 * population(f, m)),
+    ("theorem-3", limits, "population_matching", lambda f, m: 0.9 * population(f, m)),
     ("neu-step-sizes", chapter, "limit_update", lambda t, k, step_size: ORIGINAL["limit_update"](t, k)),
-    ("neu-step-sizes", neu_limits, "population_matching", lambda f, m: 0.8 * population(f, m)),
+    ("neu-step-sizes", limits, "population_matching", lambda f, m: 0.8 * population(f, m)),
     ("neu-other-order", neu.TaskDistribution, "enumerate", uniform),
     ("neu-other-order", chapter, "neu_terms", terms_with(next_value=lambda t: t.value)),
     ("neu-random-parameters", chapter, "softmax_td_weights", lambda d: flipped(d)),
     ("neu-returns", neu.TaskDistribution, "returns", early),
     ("neu-returns", neu.TaskDistribution, "returns", late),
 ]
-neu_matching, population = neu_limits.matching_matrix, neu_limits.population_matching
+neu_matching, population = limits.matching_matrix, limits.population_matching
 
 
 def flipped(num_features):

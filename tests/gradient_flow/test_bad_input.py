@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from icrl import basins
+from icrl.gradient_flow import basins
 from icrl.gradient_flow.flow import MimickingLoss, gradient_flow, mimicking_loss
-from icrl.linear_transformer import sarsa_weights
-from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
 from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
 from icrl.gradient_flow.teacher_mimicking import train
+from icrl.linear_transformer import sarsa_weights
 
 pytestmark = pytest.mark.bad_input
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from icrl import batched_forward, emergence, pretraining, pretraining_tasks
-from icrl.claims import pretraining as chapter
+from icrl.claims import emergence as chapter
+from icrl.pretraining import emergence, forward, trainer
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
 
@@ -37,13 +37,13 @@ def operators_of_predecessors(scores, context, attention="softmax"):
 
 
 ORIGINAL = {
-    "operators": batched_forward.table_operators,
-    "tables": batched_forward.tables_of_counts,
-    "windows": pretraining_tasks._windows,
+    "operators": forward.table_operators,
+    "tables": forward.tables_of_counts,
+    "windows": trainer._windows,
     "response": emergence.response,
     "rows": emergence.horner_rows,
     "state": torch.Generator.get_state,
-    "pretrain": pretraining.pretrain,
+    "pretrain": trainer.pretrain,
     "krylov": emergence.krylov,
     "counts": emergence.tables,
 }
@@ -65,26 +65,26 @@ def untrained(c, g, **options):
     return run._replace(value_weights=first[0], score_weights=first[1])
 
 
-def forgetful(trainer, path):
+def forgetful(run, path):
     """A checkpoint that does not keep the optimiser's moments."""
-    ORIGINAL["load"](trainer, path)
-    trainer.adam.state.clear()
+    ORIGINAL["load"](run, path)
+    run.adam.state.clear()
 
 
-ORIGINAL["load"] = pretraining.Trainer.load
+ORIGINAL["load"] = trainer.Trainer.load
 
 FAULTS = [
-    ("pretraining-tables", batched_forward, "table_operators", operators_without_counts),
-    ("pretraining-tables", batched_forward, "table_operators", operators_of_predecessors),
-    ("pretraining-gradients", batched_forward, "table_operators", operators_without_counts),
-    ("pretraining-gradients", pretraining_tasks, "_windows", same_window),
-    ("pretraining-resume", pretraining.Trainer, "load", forgetful),
+    ("pretraining-tables", forward, "table_operators", operators_without_counts),
+    ("pretraining-tables", forward, "table_operators", operators_of_predecessors),
+    ("pretraining-gradients", forward, "table_operators", operators_without_counts),
+    ("pretraining-gradients", trainer, "_windows", same_window),
+    ("pretraining-resume", trainer.Trainer, "load", forgetful),
     ("forward-polynomial", chapter, "matching_matrix", lambda x, s: np.eye(len(x))),
     ("horner-reachability", emergence, "horner_rows", lambda p: ORIGINAL["rows"](p.flip(0))),
-    ("horner-reachability", batched_forward, "table_operators", operators_of_predecessors),
-    ("construction-gap", batched_forward, "table_operators", operators_of_predecessors),
+    ("horner-reachability", forward, "table_operators", operators_of_predecessors),
+    ("construction-gap", forward, "table_operators", operators_of_predecessors),
     ("two-jobs", emergence, "response", no_leak),
-    ("two-jobs", batched_forward, "table_operators", operators_of_predecessors),
+    ("two-jobs", forward, "table_operators", operators_of_predecessors),
     ("response-fit", emergence, "krylov", lambda p, r, g, k: ORIGINAL["krylov"](p.mT, r, g, k)),
     ("response-fit", emergence, "tables", lambda s, r: ORIGINAL["counts"](s, r + r.mean())),
     ("training-helps", chapter, "pretrain", untrained),

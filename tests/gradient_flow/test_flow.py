@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, check_grad
 
-from icrl import basins
+from icrl.gradient_flow import basins
 from icrl.gradient_flow.flow import MimickingLoss, gradient_flow, outcome
-from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
 from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
 from icrl.gradient_flow.teacher_mimicking import alignment, train
 
 

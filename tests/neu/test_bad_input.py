@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from icrl import mrp
-from icrl.neu.loss import TaskDistribution, neu_terms, own_entries, squared_norm
 from icrl.neu.limits import asymptotics, limit_gradient, limit_update
+from icrl.neu.loss import TaskDistribution, neu_terms, own_entries, squared_norm
 from icrl.softmax_transformer import softmax_td_weights
 
 pytestmark = pytest.mark.bad_input

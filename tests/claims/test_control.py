@@ -5,12 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import icrl.control
 import icrl.mdp
-import icrl.scores
-import icrl.transformer_updaters as learners
-import icrl.updaters
 from icrl.claims import control as chapter
+from icrl.control import loop, scores
+from icrl.control import updaters as learners
 from icrl.linear_transformer import sarsa_weights
 from icrl.policies import epsilon_greedy
 from icrl.policy_improvement import sarsa_update
@@ -76,15 +74,13 @@ def test_a_broken_loop_is_not_the_plain_loop(name, fault, small, monkeypatch):
     elif fault == "slots":
         monkeypatch.setattr(learners, "slots", no_names)
     elif fault == "restart":
-        monkeypatch.setattr(icrl.control, "rollout_batch", restarting(icrl.control.rollout_batch))
+        monkeypatch.setattr(loop, "rollout_batch", restarting(loop.rollout_batch))
     elif fault == "discount":
-        monkeypatch.setattr(
-            icrl.control, "common_discount", changed(icrl.control.common_discount, lambda x: 0.9 * x)
-        )
+        monkeypatch.setattr(loop, "common_discount", changed(loop.common_discount, lambda x: 0.9 * x))
     elif name == LOOPS[1]:
         pytest.skip("an actor has no ties")
     else:
-        monkeypatch.setattr(icrl.updaters, "greedy", first_action_wins)
+        monkeypatch.setattr(learners, "greedy", first_action_wins)
     assert not holds(name)
 
 
@@ -105,7 +101,7 @@ FAULTS = [
         "optimal_q",
         changed(icrl.mdp.MarkovDecisionProcess.optimal_q, lambda q: 1.01 * q),
     ),
-    ("exact-success", icrl.scores, "goals", lambda process: process.terminal),
+    ("exact-success", scores, "goals", lambda process: process.terminal),
     (
         "first-reward-time",
         chapter,
@@ -122,7 +118,7 @@ FAULTS = [
     ("raised-one-window", chapter, "sarsa_update", lambda *a: sarsa_update(*a[:-2], 0.9 * a[-2], a[-1])),
     ("gauge", chapter, "regauge", lambda P, V, discount: (P, V)),
     ("gauge-matters", chapter, "moved_block", lambda d, gamma, scale, rng: sarsa_weights(d, 1.0, scale)),
-    ("lost-gap", icrl.scores, "goals", lambda process: process.start > 0),
+    ("lost-gap", scores, "goals", lambda process: process.start > 0),
     ("lost-gap", chapter, "score", changed(chapter.score, lambda s: s._replace(share=0.5 * s.share))),
 ]
 

@@ -13,11 +13,11 @@ import torch
 import icrl.__main__ as command
 from icrl import softmax_td, softmax_transformer
 from icrl.claims import CLAIMS, registry
-from icrl.claims import softmax_td as td_claims
 from icrl.claims import softmax_transformer as transformer_claims
+from icrl.claims import weighted_softmax_td as td_claims
 from icrl.claims.registry import Claim, Evidence, largest, relative_error
 
-BOOK = Path(__file__).parents[1] / "book"
+BOOK = Path(__file__).parents[2] / "book"
 MINE = {claim.id: claim for claim in td_claims.CLAIMS + transformer_claims.CLAIMS}
 TD, ST, TD_CLAIMS, ST_CLAIMS = softmax_td, softmax_transformer, td_claims, transformer_claims
 

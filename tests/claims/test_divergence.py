@@ -5,8 +5,9 @@ import contextlib
 import numpy as np
 import pytest
 
-from icrl import certified, chain_search, contraction, divergence, softmax_td
+from icrl import contraction, softmax_td
 from icrl.claims import divergence as chapter
+from icrl.divergence import exact_chains, operators, search
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
 
@@ -34,20 +35,20 @@ def far(features, distribution):
 def flip_kernel(monkeypatch):
     def kernel(self, x, y):
         return (
-            -self.inverse_temperature * sum((a * b for a, b in zip(x, y, strict=True)), certified.arb(0))
+            -self.inverse_temperature * sum((a * b for a, b in zip(x, y, strict=True)), exact_chains.arb(0))
         ).exp()
 
-    monkeypatch.setattr(certified.ExactChain, "_kernel", kernel)
+    monkeypatch.setattr(exact_chains.ExactChain, "_kernel", kernel)
 
 
 def flip_gamma(monkeypatch):
-    operator = certified.ExactChain.operator
+    operator = exact_chains.ExactChain.operator
 
     def flipped(self, precision=128):
-        matching = operator(certified.replace(self, discount=certified.fmpq(0)), precision)
+        matching = operator(exact_chains.replace(self, discount=exact_chains.fmpq(0)), precision)
         return matching * 2 - operator(self, precision)
 
-    monkeypatch.setattr(certified.ExactChain, "operator", flipped)
+    monkeypatch.setattr(exact_chains.ExactChain, "operator", flipped)
 
 
 @pytest.mark.parametrize("flip", [flip_kernel, flip_gamma])
@@ -74,53 +75,53 @@ def test_tight_chain_fails_on_a_flipped_sign(monkeypatch):
 
 
 def test_a_larger_constant_in_the_condition_is_seen(monkeypatch):
-    monkeypatch.setattr(chapter, "LIMIT", certified.fmpq(101, 100))
+    monkeypatch.setattr(chapter, "LIMIT", exact_chains.fmpq(101, 100))
     assert not evidence("normaliser-condition-mean").holds
     assert not evidence("normaliser-condition-sharp").holds
 
 
 @pytest.mark.parametrize("name", ["two-states", "three-states-criterion"])
 def test_flipped_gamma_in_the_operator(name, monkeypatch):
-    monkeypatch.setattr(divergence, "population_operator", operator_with_plus_gamma)
+    monkeypatch.setattr(operators, "population_operator", operator_with_plus_gamma)
     assert not evidence(name).holds
 
 
 def test_negative_operator(monkeypatch):
     """The theorem holds for I + gamma P as well, so the whole sign is flipped."""
-    operator = divergence.population_operator
-    monkeypatch.setattr(divergence, "population_operator", lambda x, p: -operator(x, p))
+    operator = operators.population_operator
+    monkeypatch.setattr(operators, "population_operator", lambda x, p: -operator(x, p))
     assert not evidence("normaliser-condition").holds
     assert not evidence("normaliser-condition-mean").holds
 
 
 def test_flipped_scores(monkeypatch):
     monkeypatch.setattr(contraction, "population_matching", far)
-    monkeypatch.setattr(divergence, "population_matching", far)
+    monkeypatch.setattr(operators, "population_matching", far)
     monkeypatch.setattr(chapter, "population_matching", far)
     for name in ("two-states", "three-states-criterion", "equal-norms-three", "loudness"):
         assert not evidence(name).holds
 
 
 def test_flipped_step_range(monkeypatch):
-    largest = divergence.largest_step_size
-    monkeypatch.setattr(divergence, "largest_step_size", lambda operator: 2 * largest(operator))
+    largest = operators.largest_step_size
+    monkeypatch.setattr(operators, "largest_step_size", lambda operator: 2 * largest(operator))
     assert not evidence("step-size-range").holds
 
 
 def test_flipped_inflow(monkeypatch):
     """nu P with the chain reversed in place of nu P."""
-    measure = chain_search.measure
+    measure = search.measure
 
     def reversed_chain(features, transition, discount):
         return measure(features, transition.swapaxes(-1, -2), discount)
 
-    monkeypatch.setattr(divergence, "measure", reversed_chain)
+    monkeypatch.setattr(operators, "measure", reversed_chain)
     assert not evidence("normaliser-condition").holds
 
 
 def test_kept_normaliser(monkeypatch):
     """With the softmax's normalisation the last claim is wrong."""
-    monkeypatch.setattr(divergence, "unnormalised_operator", divergence.population_operator)
+    monkeypatch.setattr(operators, "unnormalised_operator", operators.population_operator)
     assert not evidence("no-normalisation").holds
 
 
@@ -129,7 +130,7 @@ def test_flipped_bare_kernel(monkeypatch):
         kernel = np.exp(-features @ features.T) * process.stationary_distribution()
         return kernel @ (np.eye(process.num_states) - process.discount * process.transition)
 
-    monkeypatch.setattr(divergence, "unnormalised_operator", flipped)
+    monkeypatch.setattr(operators, "unnormalised_operator", flipped)
     assert not evidence("no-normalisation").holds
 
 

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.control.loop import control
 from icrl.control.comparison import raised
+from icrl.control.loop import control
+from icrl.control.scores import first_reward_time, interval, score, uniform
+from icrl.control.updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, Tabular, slots, updater
 from icrl.linear_transformer import sarsa_weights
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
-from icrl.control.scores import first_reward_time, interval, score, uniform
-from icrl.control.updaters import ActorCritic, FrozenBlock, LinearSarsa, SoftmaxPairs, updater
-from icrl.control.updaters import Tabular, slots
 
 pytestmark = pytest.mark.bad_input
 

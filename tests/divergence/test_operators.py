@@ -6,8 +6,9 @@ import mpmath
 import numpy as np
 import pytest
 
-from icrl import chain_search, divergence
+from icrl import divergence
 from icrl.contraction import assumption_margin
+from icrl.divergence import search
 from icrl.mrp import MarkovRewardProcess, divergent_mrp, random_mrp
 
 SWAP = MarkovRewardProcess(np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2), 0.5)
@@ -62,8 +63,8 @@ def test_critical_discount_is_infinite_where_attention_returns_nothing():
 
 
 def test_batch_agrees_with_single_chains():
-    features, transition, discount = chain_search.random_chains(5, 4, np.random.default_rng(0))
-    seen = chain_search.measure(features, transition, discount)
+    features, transition, discount = divergence.random_chains(5, 4, np.random.default_rng(0))
+    seen = divergence.measure(features, transition, discount)
     for i in range(5):
         process = MarkovRewardProcess(transition[i], np.zeros(4), discount[i])
         operator = divergence.population_operator(features[i], process)
@@ -75,18 +76,18 @@ def test_batch_agrees_with_single_chains():
 
 def test_equal_norms_are_equal():
     norms = np.linalg.norm(
-        chain_search.random_chains(6, 5, np.random.default_rng(1), equal_norms=True)[0], axis=-1
+        divergence.random_chains(6, 5, np.random.default_rng(1), equal_norms=True)[0], axis=-1
     )
     np.testing.assert_allclose(norms, norms[:, :1] + np.zeros(5))
 
 
 def test_climb_stays_unstable_and_does_not_rise():
-    before, *_ = chain_search.hill_climb("sharp", 3, 4, 0, np.random.default_rng(2))
-    after, *chains = chain_search.hill_climb("sharp", 3, 4, 100, np.random.default_rng(2))
+    before, *_ = divergence.hill_climb("sharp", 3, 4, 0, np.random.default_rng(2))
+    after, *chains = divergence.hill_climb("sharp", 3, 4, 100, np.random.default_rng(2))
     assert (after <= before).all()
     assert (after < before).any()
-    seen = chain_search.measure(*chains)
-    assert (seen["margin"] < chain_search.UNSTABLE).all()
+    seen = divergence.measure(*chains)
+    assert (seen["margin"] < divergence.UNSTABLE).all()
     np.testing.assert_allclose(seen["sharp"], after)
 
 
@@ -96,7 +97,7 @@ def test_search_writes_what_it_says(tmp_path, monkeypatch):
     texts = []
     for run in ("a", "b"):
         monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / run)])
-        divergence.main()
+        search.main()
         texts.append([(tmp_path / run / f"divergence{x}.csv").read_text() for x in ("", "-tightest")])
     assert texts[0] == texts[1]
     configuration, cells = divergence.read(tmp_path / "a" / "divergence.csv")
@@ -119,8 +120,8 @@ def test_chains_at_the_edge_of_rounding_are_decided():
     """What floating point cannot tell, ball arithmetic does: as 60 digits do, computed in another way."""
     verdicts = []
     for seed in range(3):
-        chains = chain_search.random_chains(2000, 8, np.random.default_rng(seed))
-        edge = np.flatnonzero(np.abs(chain_search.measure(*chains)["margin"]) < 1e-7)
+        chains = divergence.random_chains(2000, 8, np.random.default_rng(seed))
+        edge = np.flatnonzero(np.abs(divergence.measure(*chains)["margin"]) < 1e-7)
         for i in edge[:15]:
             x, transition, discount = (part[i] for part in chains)
             with mpmath.workdps(60):
@@ -135,6 +136,6 @@ def test_chains_at_the_edge_of_rounding_are_decided():
                 eigenvalues = mpmath.eig(matching * (mpmath.eye(8) - float(discount) * p), right=False)
                 slowest = min(mpmath.re(value) for value in eigenvalues)
             assert abs(slowest) > 1e-40
-            verdicts.append(divergence._converges(x, transition, discount))
+            verdicts.append(search._converges(x, transition, discount))
             assert verdicts[-1] == (slowest > 0)
     assert {True, False} <= set(verdicts)

@@ -7,12 +7,18 @@ import pytest
 import torch
 from literal_pretraining import LiteralTrainer, forward, prompt
 
-from icrl import emergence, pretraining
+from icrl.pretraining import emergence, trainer
 from icrl.pretraining.forward import prompts, token_values
+from icrl.pretraining.tasks import (
+    WORLDS,
+    Configuration,
+    draw_tasks,
+    random_worlds,
+    sample_states,
+    transition_counts,
+)
 from icrl.pretraining.trainer import Trainer, pretrain
-from icrl.pretraining.tasks import Configuration, draw_tasks
 from icrl.softmax_transformer import SoftmaxTransformer
-from icrl.pretraining.tasks import WORLDS, random_worlds, sample_states, transition_counts
 
 SMALL = Configuration(num_layers=3, num_transitions=12, num_seeds=2, num_prompts=5, num_steps=120)
 
@@ -78,7 +84,7 @@ def test_linear_token_network_is_the_literal_one():
 
 def test_killed_run_continues_bit_for_bit(tmp_path, monkeypatch):
     whole = pretrain(SMALL, generator())
-    original, calls = pretraining.objectives, []
+    original, calls = trainer.objectives, []
 
     def dies(*args):
         calls.append(args)
@@ -86,7 +92,7 @@ def test_killed_run_continues_bit_for_bit(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(pretraining, "objectives", dies)
+    monkeypatch.setattr(trainer, "objectives", dies)
     path = tmp_path / "run.pt"
     with pytest.raises(KeyboardInterrupt):
         pretrain(SMALL, generator(), checkpoint=path)
@@ -110,7 +116,7 @@ def test_monte_carlo_target_is_the_return():
     c = replace(SMALL, objective="monte-carlo", num_prompts=20000, num_seeds=1, num_steps=1)
     assert c.horizon == 14
     tasks = draw_tasks(c, (1, 1, 20000), generator())
-    _, target = next(pretraining.objectives(c, tasks))
+    _, target = next(trainer.objectives(c, tasks))
     query = tasks.states[0, ..., 12:13]
     truth = tasks.worlds.value(0.5)[0].gather(-1, query)[..., 0]
     errors = target() - truth
@@ -196,7 +202,7 @@ def test_command_line(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     arguments = ["pretraining", "--trial", "--only", "linear", "--to", str(path)]
     monkeypatch.setattr("sys.argv", arguments)
-    pretraining.main()
+    trainer.main()
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# python -m icrl.pretraining --seed 0 --trial")
     assert len(lines) == 2 + 10

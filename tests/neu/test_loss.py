@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from icrl import mrp
-from icrl.neu.loss import TaskDistribution, Windows, neu_terms, own_entries, squared_norm
 from icrl.neu.limits import asymptotics, limit_gradient, limit_update
+from icrl.neu.loss import TaskDistribution, Windows, neu_terms, own_entries, squared_norm
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 
@@ -76,7 +76,7 @@ def test_updates_by_hand(tasks):
 def test_chunks_change_nothing(tasks, monkeypatch):
     windows = tasks.sample(5, 40, np.random.default_rng(3))
     whole = neu_terms(tasks, windows, *softmax_td_weights(2), 2)
-    monkeypatch.setattr("icrl.neu._CHUNK", 6 * 6 * 2 * 7)
+    monkeypatch.setattr("icrl.neu.loss._CHUNK", 6 * 6 * 2 * 7)
     parts = neu_terms(tasks, windows, *softmax_td_weights(2), 2)
     assert np.allclose(whole.gradient, parts.gradient, rtol=0, atol=1e-13)
 
