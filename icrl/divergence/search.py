@@ -59,7 +59,7 @@ def hill_climb(
     objective falls.
 
     Args:
-        objective: ``"coarse"`` or ``"sharp"``, as in :func:`measure`.
+        objective: ``"coarse"`` or ``"sharp"``, as in :func:`~icrl.divergence.operators.measure`.
         num_states: at least 3; two states are never unstable.
         climbers: how many walks, side by side.
         steps: moves tried by each.
