@@ -47,9 +47,8 @@ def endless(rng):
         gamma = rng.uniform(0.2, 0.95)
         tasks = TaskDistribution([mrp.random_mrp(size, gamma, rng) for _ in range(3)], features)
         for depth in deep[:3]:
-            errors.append(
-                relative_error(*(f(tasks, depth, **options) for f in (limit_update, literal_update)))
-            )
+            both = (update(tasks, depth, **options) for update in (limit_update, literal_update))
+            errors.append(relative_error(*both))
     return Evidence(largest(errors), 1e-10, "7 processes, 2 or 3 states, up to 6 layers; 6 expected updates")
 
 
@@ -112,14 +111,13 @@ def query_limit(rng):
 
 
 def long_contexts(rng):
-    """Exact expected updates at n = 32 and 64, extrapolated as if the rest were of order 1/n, and the limit."""
+    """Exact expected updates at n = 32 and 64, extrapolated as if the rest were of order 1/n, and limit."""
     errors, pairs = [], pair_entries(2)
     for _ in range(3):
         process, features = frequent_states(rng, rng.uniform(0.3, 0.7)), np.sqrt(6) * np.eye(2)
         limit = limit_update(TaskDistribution([process], features), 3)[pairs]
-        short, long = (
-            moments_by_counts(process, features, n, [3]).update[0][pairs] - limit for n in (32, 64)
-        )
+        short, long = (moments_by_counts(process, features, n, [3]).update[0][pairs] for n in (32, 64))
+        short, long = short - limit, long - limit
         errors.append(np.linalg.norm(2 * long - short) / np.linalg.norm(short))
     return Evidence(largest(errors), 0.1, "3 chains of two states, L = 3: what is left of the distance")
 
@@ -207,8 +205,8 @@ CLAIMS = Claims(
     claim(
         "neu-endless-context",
         "ours",
-        r"The recursion for $v_L$, $y_L$ and $J_{L,\infty}$ is the transformer on an endless context: values, "
-        "every entry of the gradient and the expected update, at every depth.",
+        r"The recursion for $v_L$, $y_L$ and $J_{L,\infty}$ is the transformer on an endless context: "
+        "values, every entry of the gradient and the expected update, at every depth.",
         "identity",
         "gradient",
         endless,
@@ -271,16 +269,16 @@ CLAIMS = Claims(
         r"Where depth and length grow together, one more layer adds $c/n$ to the reward row of the expected "
         "update, with $c$ from the first two moments of the frequencies of pairs.",
         "limit",
-        "joint",
+        "order",
         joint,
     ),
     claim(
         "neu-joint-limit",
         "ours",
-        r"$J_{L,n}=(\lVert c\rVert+o(1))\,L/n$ where $L\to\infty$ and $n\kappa^L\to0$: contexts must be long for "
-        "the depth.",
+        r"$J_{L,n}=(\lVert c\rVert+o(1))\,L/n$ where $L\to\infty$ and $n\kappa^L\to0$: contexts must be long "
+        "for the depth.",
         "limit",
-        "joint",
+        "order",
         joint_limit,
     ),
 )

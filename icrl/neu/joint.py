@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch.func import jacfwd, jacrev
+from torch.autograd.functional import jacobian
 
 from icrl import _validation as valid
 from icrl.mrp import MarkovRewardProcess
@@ -96,7 +96,7 @@ def moments_by_counts(
 
 
 def _own(d):
-    """Of the entries in ``pair_entries``, in order: those of the current row and the diagonal of the block."""
+    """Which of the ``pair_entries``, in order, are the construction's own."""
     whole = np.zeros((2, d + 3, d + 3), dtype=bool)
     whole[0, d + 2, d:] = whole[1, range(d), range(d)] = True
     return whole[pair_entries(d)]
@@ -200,8 +200,9 @@ def joint_slope(process: MarkovRewardProcess, features: Float[np.ndarray, "S d"]
         return torch.linalg.solve(eye - gamma * chain, heard @ tokens)
 
     pairs = torch.tensor(mu[:, None] * P).reshape(-1)
-    first, second = jacrev(value)(pairs).numpy(), jacfwd(jacrev(value))(pairs).numpy()
-    steep, steeper = slope(pairs).numpy(), jacrev(slope)(pairs).numpy()
+    first = jacobian(value, pairs).numpy()
+    second = jacobian(lambda x: jacobian(value, x, create_graph=True), pairs).numpy()
+    steep, steeper = slope(pairs).numpy(), jacobian(slope, pairs).numpy()
     bias, covariance = _pair_statistics(P, mu)
     total = 0.0
     for s, after in np.ndindex(size, size):
