@@ -1,0 +1,69 @@
+"""The search for unstable chains."""
+
+import sys
+
+import mpmath
+import numpy as np
+
+from icrl import divergence
+from icrl.divergence import search
+
+
+def test_equal_norms_are_equal():
+    norms = np.linalg.norm(
+        divergence.random_chains(6, 5, np.random.default_rng(1), equal_norms=True)[0], axis=-1
+    )
+    np.testing.assert_allclose(norms, norms[:, :1] + np.zeros(5))
+
+
+def test_climb_stays_unstable_and_does_not_rise():
+    before, *_ = divergence.hill_climb("sharp", 3, 4, 0, np.random.default_rng(2))
+    after, *chains = divergence.hill_climb("sharp", 3, 4, 100, np.random.default_rng(2))
+    assert (after <= before).all()
+    assert (after < before).any()
+    seen = divergence.measure(*chains)
+    assert (seen["margin"] < divergence.UNSTABLE).all()
+    np.testing.assert_allclose(seen["sharp"], after)
+
+
+def test_search_writes_what_it_says(tmp_path, monkeypatch):
+    """The command is reproducible, says how it was run, and every chain it writes is certified to diverge."""
+    arguments = "divergence --seed 3 --instances 2000 --climbers 2 --steps 40 --to"
+    texts = []
+    for run in ("a", "b"):
+        monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / run)])
+        search.main()
+        texts.append([(tmp_path / run / f"divergence{x}.csv").read_text() for x in ("", "-tightest")])
+    assert texts[0] == texts[1]
+    configuration, cells = divergence.read(tmp_path / "a" / "divergence.csv")
+    assert configuration == "python -m icrl.divergence --seed 3 --instances 2000 --climbers 2 --steps 40"
+    assert sum(int(cell["chains"]) for cell in cells) == 2000
+    _, rows = divergence.read(tmp_path / "a" / "divergence-tightest.csv")
+    assert len(rows) == 2 * 3 * 2
+    for row in rows[::4]:
+        assert not divergence.exact(row).converges()
+
+
+def test_chains_at_the_edge_of_rounding_are_decided():
+    """What floating point cannot tell, ball arithmetic does: as 60 digits do, computed in another way."""
+    verdicts = []
+    for seed in range(3):
+        chains = divergence.random_chains(2000, 8, np.random.default_rng(seed))
+        edge = np.flatnonzero(np.abs(divergence.measure(*chains)["margin"]) < 1e-7)
+        for i in edge[:15]:
+            x, transition, discount = (part[i] for part in chains)
+            with mpmath.workdps(60):
+                p, gram = mpmath.matrix(transition.tolist()), mpmath.matrix(x.tolist())
+                gram *= gram.T
+                for s in range(8):
+                    p[s, int(transition[s].argmax())] += 1 - sum(p[s, :])
+                system = (mpmath.eye(8) - p).T + mpmath.ones(8)
+                mu = mpmath.lu_solve(system, mpmath.ones(8, 1))
+                weight = gram.apply(mpmath.exp) * mpmath.diag(list(mu))
+                matching = mpmath.diag([1 / sum(weight[s, :]) for s in range(8)]) * weight
+                eigenvalues = mpmath.eig(matching * (mpmath.eye(8) - float(discount) * p), right=False)
+                slowest = min(mpmath.re(value) for value in eigenvalues)
+            assert abs(slowest) > 1e-40
+            verdicts.append(search._converges(x, transition, discount))
+            assert verdicts[-1] == (slowest > 0)
+    assert {True, False} <= set(verdicts)
