@@ -146,6 +146,14 @@ def test_rooms_hold_one_idea_each():
     assert sum(size for path, size in sizes.items() if path.parent.name == "icrl") <= 3500
 
 
+def test_tests_mirror_the_package():
+    """Each room has a test file of its name, in the same place."""
+    for path, place, _ in rooms():
+        name = path.relative_to(ROOT / "icrl").with_name(f"test_{path.name}")
+        if place not in ("claims", "__main__") and path.name != "__init__.py":
+            assert (ROOT / "tests" / name).exists(), f"{path} has no tests/{name}"
+
+
 def test_chapters_take_nothing_but_claims_from_the_claims():
     """What a chapter shows is public, in the room where it belongs."""
     for page in (ROOT / "book").glob("*.md"):
