@@ -124,16 +124,6 @@ def test_training_helps_and_progress_shows(capsys):
     assert (after < before / 3).all()
 
 
-def test_command_line(tmp_path, monkeypatch):
-    path = tmp_path / "table.csv"
-    arguments = ["pretraining", "--trial", "--only", "linear", "--to", str(path)]
-    monkeypatch.setattr("sys.argv", arguments)
-    trainer.main()
-    lines = path.read_text().splitlines()
-    assert lines[0].startswith("# python -m icrl.pretraining --seed 0 --trial")
-    assert len(lines) == 2 + 10
-
-
 TINY = Configuration(num_layers=2, num_transitions=8, num_seeds=2, num_prompts=4, num_steps=150)
 
 
