@@ -3,14 +3,6 @@
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-=======
-from icrl.control.comparison import (
-    few_successors,
-    raised,
-    with_rewards,
-)
->>>>>>> main
 from icrl.control.loop import control
 from icrl.control.scores import score
 from icrl.control.updaters import (
@@ -71,7 +63,6 @@ def run(processes=(PROCESS,), learner=None, records=(0, 2), **options):
     return control(processes, learner, records, np.random.default_rng(0), **options)
 
 
-<<<<<<< HEAD
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -93,32 +84,3 @@ def run(processes=(PROCESS,), learner=None, records=(0, 2), **options):
 def test_refuses_loop(change, message):
     with pytest.raises(ValueError, match=message):
         run(**change)
-=======
-def test_gauge_keeps_the_block_on_its_own_tasks():
-    rng = np.random.default_rng(8)
-    P, V = (torch.from_numpy(rng.normal(size=(11, 11))) for _ in range(2))
-    P[:, :7] = V[:8] = 0
-    P[7:] = V[:, 7:] = 0
-    one_hot = np.eye(3)[rng.integers(3, size=9)]
-    prompt = sarsa_prompt(rng.normal(size=3), one_hot[:-1], one_hot[1:], rng.normal(size=8), 0.6)
-    readouts = [LinearTransformer(*block).readout(prompt) for block in ((P, V), regauge(P, V, 0.6))]
-    assert (readouts[0] - readouts[1]).abs().max() < 1e-12
-
-
-def test_raising_rewards_keeps_the_optimal_policy():
-    process = few_successors(5, 3, 0.9, np.random.default_rng(9))
-    assert np.array_equal(optimal([process]), optimal([raised(process, 2.0)]))
-
-
-def test_updaters_by_name():
-    assert updater("linear", step_size=2.0).step_size == 2.0
-    assert updater("tabular", kind="sarsa", step_size=0.1).kind == "sarsa"
-
-
-def test_holes_and_steps_are_paid_the_goal_is_not():
-    told = with_rewards(LAKE, step=-0.1, hole=-2.0)
-    assert told.outcome_reward[0, 2, 1] == -0.1
-    assert told.outcome_reward[1, 1, 5] == -2.0
-    assert told.outcome_reward[14, 2, 15] == 1.0
-    assert not told.outcome_reward[told.terminal].any()
->>>>>>> main

@@ -1,9 +1,5 @@
 """Operators and conditions, by hand."""
 
-<<<<<<< HEAD
-=======
-import mpmath
->>>>>>> main
 import numpy as np
 import pytest
 
@@ -76,26 +72,6 @@ def test_batch_agrees_with_single_chains():
         assert seen["sharp"][i] <= seen["coarse"][i] * (1 + 1e-9)
 
 
-<<<<<<< HEAD
-=======
-def test_equal_norms_are_equal():
-    norms = np.linalg.norm(
-        divergence.random_chains(6, 5, np.random.default_rng(1), equal_norms=True)[0], axis=-1
-    )
-    np.testing.assert_allclose(norms, norms[:, :1] + np.zeros(5))
-
-
-def test_climb_stays_unstable_and_does_not_rise():
-    before, *_ = divergence.hill_climb("sharp", 3, 4, 0, np.random.default_rng(2))
-    after, *chains = divergence.hill_climb("sharp", 3, 4, 100, np.random.default_rng(2))
-    assert (after <= before).all()
-    assert (after < before).any()
-    seen = divergence.measure(*chains)
-    assert (seen["margin"] < divergence.UNSTABLE).all()
-    np.testing.assert_allclose(seen["sharp"], after)
-
-
->>>>>>> main
 def test_gamma_zero_always_converges():
     rng = np.random.default_rng(4)
     process = random_mrp(4, 0.0, rng)

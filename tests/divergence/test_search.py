@@ -1,13 +1,11 @@
-<<<<<<< HEAD
 """The search for unstable chains."""
-
-import sys
 
 import mpmath
 import numpy as np
+import pytest
 
 from icrl import divergence
-from icrl.divergence import search
+from icrl.divergence import exact, random_batches, random_cells, search, tightest
 
 
 def test_equal_norms_are_equal():
@@ -25,24 +23,6 @@ def test_climb_stays_unstable_and_does_not_rise():
     seen = divergence.measure(*chains)
     assert (seen["margin"] < divergence.UNSTABLE).all()
     np.testing.assert_allclose(seen["sharp"], after)
-
-
-def test_search_writes_what_it_says(tmp_path, monkeypatch):
-    """The command is reproducible, says how it was run, and every chain it writes is certified to diverge."""
-    arguments = "divergence --seed 3 --instances 2000 --climbers 2 --steps 40 --to"
-    texts = []
-    for run in ("a", "b"):
-        monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / run)])
-        search.main()
-        texts.append([(tmp_path / run / f"divergence{x}.csv").read_text() for x in ("", "-tightest")])
-    assert texts[0] == texts[1]
-    configuration, cells = divergence.read(tmp_path / "a" / "divergence.csv")
-    assert configuration == "python -m icrl.divergence --seed 3 --instances 2000 --climbers 2 --steps 40"
-    assert sum(int(cell["chains"]) for cell in cells) == 2000
-    _, rows = divergence.read(tmp_path / "a" / "divergence-tightest.csv")
-    assert len(rows) == 2 * 3 * 2
-    for row in rows[::4]:
-        assert not divergence.exact(row).converges()
 
 
 def test_chains_at_the_edge_of_rounding_are_decided():
@@ -68,13 +48,7 @@ def test_chains_at_the_edge_of_rounding_are_decided():
             verdicts.append(search._converges(x, transition, discount))
             assert verdicts[-1] == (slowest > 0)
     assert {True, False} <= set(verdicts)
-=======
-"""The search: what its tables hold, one stream of random numbers for both."""
 
-import numpy as np
-import pytest
-
-from icrl.divergence import exact, random_batches, random_cells, tightest
 
 GIVEN = {"instances": 2000, "seed": 3}
 
@@ -99,4 +73,3 @@ def test_climbs_end_at_chains_that_provably_diverge():
 def test_counts_that_are_refused():
     with pytest.raises(ValueError, match="instances is 0; it must be at least 1"):
         next(random_batches(0, np.random.default_rng(0)))
->>>>>>> main

@@ -1,14 +1,9 @@
-<<<<<<< HEAD
-"""Starts, ends and rates of flows."""
-=======
-"""Counts of where flows end: one stream of random numbers, whoever counts which row."""
->>>>>>> main
+"""Starts, ends and rates of flows; rows of counts from one stream of random numbers."""
 
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from icrl.gradient_flow import basins
+from icrl.gradient_flow import FATES, basin_row, basins, random_starts, trainings_row
 from icrl.gradient_flow.flow import MimickingLoss, gradient_flow
 from icrl.gradient_flow.richness import richness
 from icrl.gradient_flow.tasks import random_tasks
@@ -103,8 +98,7 @@ def test_refuses_rate_of_a_flow_that_did_not_land():
     flow = gradient_flow(LOSS, 0.9 * SCORE, VALUE, 0.1)
     with pytest.raises(ValueError, match="it must fall from top = 1e-08 or above to a tenth of bottom"):
         basins.local_rate(flow, LOSS)
-=======
-from icrl.gradient_flow import FATES, basin_row, random_starts, trainings_row
+
 
 PLACE = {"tasks": "one-hot, d = 2", "centre": "teacher", "distance": 0.25}
 
@@ -145,4 +139,3 @@ def test_names_that_are_refused(tasks):
         ValueError, match=r"tasks is .*; it must be 'KIND, d = NUMBER' or 'KIND, actor-critic'"
     ):
         next(random_starts(**PLACE | {"tasks": tasks}, starts=1, rng=np.random.default_rng(0)))
->>>>>>> main
