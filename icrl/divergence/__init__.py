@@ -27,9 +27,9 @@ from icrl.divergence.search import (
     UNSTABLE,
     exact,
     hill_climb,
+    random_batches,
     random_cells,
     random_chains,
-    read,
     tightest,
 )
 from icrl.divergence.smooth_limit import (
@@ -62,9 +62,9 @@ __all__ = [
     "one_hot_radius",
     "population_operator",
     "proves_divergence",
+    "random_batches",
     "random_cells",
     "random_chains",
-    "read",
     "safe_spread",
     "smooth_chain",
     "smooth_form",
