@@ -8,6 +8,8 @@ from icrl.claims import (
     certificate,
     contraction,
     control,
+    depth,
+    depth_optima,
     divergence,
     flow_rates,
     gradient_flow,
@@ -34,6 +36,8 @@ CLAIMS: tuple[Claim, ...] = (
     + gradient_flow.CLAIMS
     + flow_rates.CLAIMS
     + control.CLAIMS
+    + depth.CLAIMS
+    + depth_optima.CLAIMS
 )
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "table"]

@@ -12,9 +12,9 @@ def cycle(num_states: int) -> Float[np.ndarray, "S S"]:
 
 
 def lazy_cycle(num_states: int, mixing: float) -> Float[np.ndarray, "S S"]:
-    """With probability ``mixing`` a step of the cycle, else any state; its Dobrushin coefficient is ``mixing``.
+    """With probability ``mixing`` a step of the cycle, else any state.
 
-    (Of one state it is 0.)
+    The Dobrushin coefficient is ``mixing``, for one state 0.
     """
     mixing = valid.number("mixing", mixing)
     if not 0 <= mixing <= 1:

@@ -3,11 +3,14 @@
 import re
 import sys
 import tomllib
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from lowest import lowest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -25,6 +28,24 @@ def test_lock_pins_each_dependency_within_its_bounds(text):
     requirement = Requirement(text)
     assert requirement.name.lower() in PINS
     assert PINS[requirement.name.lower()] in requirement.specifier
+
+
+def test_pins_install_on_the_oldest_python():
+    """3.11 is said and 3.11.0 is meant: Debian 12 has 3.11.2."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    asked = {name: metadata(name).get("Requires-Python") or ">=3" for name in PINS}
+    refused = {name for name, bound in asked.items() if not SpecifierSet(bound).contains(oldest)}
+    assert not refused
+    major, minor = map(int, PROJECT["requires-python"].removeprefix(">=").split("."))
+    assert f"v >= ({major}, {minor})" in (ROOT / "Makefile").read_text()
+
+
+def test_lowest_bounds_are_constraints():
+    """What `make test-lowest` installs: every direct dependency, at the version that its bound names."""
+    lines = list(lowest(PROJECT))
+    assert {Requirement(line).name for line in lines} == {Requirement(text).name for text in DIRECT}
+    bounds = {Requirement(line).name: str(Requirement(line).specifier)[2:] for line in lines}
+    assert all(bounds[Requirement(text).name] in Requirement(text).specifier for text in DIRECT)
 
 
 def test_conda_environment_installs_the_lock():
