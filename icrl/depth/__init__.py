@@ -22,6 +22,7 @@ from icrl.depth.momentum import (
     momentum_prompt,
     momentum_weights,
 )
+from icrl.depth.plane import Plane, plane
 from icrl.depth.price import (
     PricedCertificate,
     own_price_weights,
@@ -33,6 +34,7 @@ __all__ = [
     "HEADS",
     "Best",
     "Estimates",
+    "Plane",
     "PricedCertificate",
     "best_on_chain",
     "best_on_circle",
@@ -52,6 +54,7 @@ __all__ = [
     "momentum_weights",
     "own_price_polynomial",
     "own_price_weights",
+    "plane",
     "price_first_weights",
     "priced_certificate",
     "squared_errors",
