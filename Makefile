@@ -56,7 +56,7 @@ test-newest:
 
 # Speed of pretraining over a literal trainer, in one run on one thread.
 bench: .venv/installed
-	$(BIN)/python tests/bench_pretraining.py
+	$(BIN)/python tests/pretraining/bench_pretraining.py
 
 # The long runs behind book/data, hours together. One of them: make sweep NAME=control; what it can be told:
 # make sweep NAME=control OPTIONS=--help. Finished tasks are kept in _build/sweeps.

@@ -40,13 +40,13 @@ def module_file(name):
 
 
 def imported(source):
-    """Names of modules that a piece of Python may import."""
+    """Names of modules that a piece of Python uses; a package's face counts where a name is taken from it."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if module_file(name) else node.module for name in modules)
 
 
 def fingerprint(notebook):

@@ -11,7 +11,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from icrl import attention, softmax_transformer
-from icrl.claims.softmax_transformer import CONTROLS, control_misses, literal_forward
+from icrl.claims.softmax_transformer import control_misses
+from icrl.constructions import SOFTMAX_FAULTS, literal_forward
 from icrl.mrp import random_mrp
 from icrl.softmax_td import priced_softmax_td, weighted_softmax_td
 from icrl.softmax_transformer import (
@@ -200,7 +201,7 @@ def test_lemma_1_needs_a_target_row_that_the_attention_leaves_alone():
     assert error(shift(prompt), dual(prompt)) > 0.1
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", SOFTMAX_FAULTS)
 @pytest.mark.parametrize("seed", range(10))
 def test_negative_controls_miss(name, seed):
     """One piece of the construction is broken, and the forward pass is no longer softmax TD."""

@@ -7,9 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icrl import _validation as valid
-from icrl.batched_forward import table_operators, tables
-from icrl.pretraining_tasks import Tasks
-from icrl.task_batches import Worlds
+from icrl.pretraining import Tasks, Worlds, table_operators, tables
 
 HEADS = ("TD", "price first", "price last", "own price")
 """Networks of one depth: softmax TD, with one layer that averages in its place, or priced state by state."""
