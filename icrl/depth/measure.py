@@ -10,7 +10,7 @@ from icrl import _validation as valid
 from icrl.pretraining import Tasks, Worlds, table_operators, tables
 
 HEADS = ("TD", "price first", "price last", "own price")
-"""Networks of one depth: softmax TD, with one layer that averages in its place, or priced state by state."""
+"""The networks that are compared; all are counted with as many layers."""
 
 
 class Estimates(NamedTuple):
