@@ -7,28 +7,70 @@ export PYTHONHASHSEED := 0
 # One thread for each process: two that share two cores would wait for each other many times over.
 export OMP_NUM_THREADS := 1
 
-.PHONY: book test bench lab notebooks lock clean
+# With -j, a page would be looked at before it is whole.
+.NOTPARALLEL:
+.PHONY: book test pages checks units browser test-lowest test-newest bench sweep sweeps lab notebooks lock clean
 
-book: .venv/installed
-	$(BIN)/jupyter-book build . -W -n --keep-going
+book: .venv/installed pages
 	@echo; echo "Open this page: $(CURDIR)/$(PAGE)"
 
-test: .venv/installed
+test: .venv/installed pages checks
+
+pages:
+	$(BIN)/jupyter-book build . -W -n --keep-going
+
+checks: units
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -n 2 -m "not bad_input" $(TYPED)
-	$(BIN)/python -m pytest -q -m bad_input
-	$(BIN)/python -m icrl
 	$(BIN)/python book/execute.py --check
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env -n 2 --dist loadfile \
 		--nbval-sanitize-with book/nbval-sanitize.cfg book
+	@$(HAVE_BROWSER) || echo "SKIPPED: every check of the rendered pages. They need Chromium and its driver: make browser"
+
+units:
+	$(BIN)/python -m pytest -q -n 2 -m "not bad_input" $(TYPED) $(LEAVE_OUT)
+	$(BIN)/python -m pytest -q -m bad_input
+	$(BIN)/python -m icrl
+
+HAVE_BROWSER := command -v chromium >/dev/null && command -v chromedriver >/dev/null
+
+# What the checks of the rendered pages need, from the system's own packages.
+browser:
+	@if $(HAVE_BROWSER); then echo "Chromium and its driver are here"; \
+	elif command -v apt-get >/dev/null; then $$(command -v sudo) apt-get install -y chromium chromium-driver; \
+	elif command -v brew >/dev/null; then brew install --cask chromium chromedriver; \
+	else echo "Install Chromium and chromedriver, under these names on the PATH"; exit 1; fi
+
+# The package alone, without the book's tests, with the lowest versions that pyproject.toml allows (Python 3.11).
+test-lowest:
+	"$(PYTHON)" -m venv --clear _build/lowest
+	"$(PYTHON)" tests/lowest.py pyproject.toml > _build/lowest/constraints.txt
+	_build/lowest/bin/python -m pip install -q -c _build/lowest/constraints.txt -e '.[test]'
+	$(MAKE) units BIN=_build/lowest/bin LEAVE_OUT=--ignore=tests/book
+
+# Everything with the newest versions of everything: make test-newest PYTHON=python3.14
+test-newest:
+	"$(PYTHON)" -m venv --clear _build/newest
+	_build/newest/bin/python -m pip install -q -e '.[book,test]'
+	$(MAKE) pages checks BIN=_build/newest/bin
 
 # Speed of pretraining over a literal trainer, in one run on one thread.
 bench: .venv/installed
-	$(BIN)/python tests/bench_pretraining.py
+	$(BIN)/python tests/pretraining/bench_pretraining.py
+
+# The long runs behind book/data, hours together. One of them: make sweep NAME=control; what it can be told:
+# make sweep NAME=control OPTIONS=--help. Finished tasks are kept in _build/sweeps.
+SWEEPS := $(filter-out runner,$(basename $(notdir $(wildcard book/sweeps/*.py))))
+
+sweeps: .venv/installed
+	@set -e; for name in $(SWEEPS); do $(BIN)/python book/sweeps/$$name.py $(OPTIONS); done
+
+sweep: .venv/installed
+	@case " $(SWEEPS) " in *" $(NAME) "*) ;; *) echo "NAME is '$(NAME)'; one of: $(SWEEPS)"; exit 1;; esac
+	$(BIN)/python book/sweeps/$(NAME).py $(OPTIONS)
 
 lab: .venv/installed
-	$(BIN)/jupyter lab book
+	$(BIN)/jupyter lab book --config=book/jupyter_server_config.py
 
 # Runs again, deterministically, every notebook whose code or whose part of icrl changed.
 notebooks: .venv/installed
@@ -36,8 +78,8 @@ notebooks: .venv/installed
 
 # Pins what is installed now; edit the bounds in pyproject.toml, install, try, then lock.
 lock:
-	@(grep '^#' requirements.lock; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' \
-		| grep -viE '^(icrl|nvidia|triton|cuda)') > requirements.lock.new
+	@(grep '^#' requirements.lock; $(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' \
+		| grep -viE '^(icrl|pip|nvidia|triton|cuda)') > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml

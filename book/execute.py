@@ -3,13 +3,15 @@
 A chapter is `NAME.md` (MyST, the file people edit) beside `NAME.ipynb` (executed, with outputs). A
 notebook is run again, top to bottom, if one of its code cells changed or a module of `icrl` that it
 imports, directly or not; otherwise only its text is renewed. Running is deterministic: a second run
-writes the same bytes. `--check` writes nothing and exits 1 if something is out of date; `--all` runs
-every notebook.
+writes the same bytes. The text twin is put into the form in which JupyterLab saves it, so that saving
+a chapter there changes nothing. `--check` writes nothing and exits 1 if something is out of date;
+`--all` runs every notebook.
 """
 
 import argparse
 import ast
 import base64
+import copy
 import hashlib
 import sys
 import time
@@ -21,6 +23,8 @@ from nbclient import NotebookClient
 
 BOOK = Path(__file__).resolve().parent
 PACKAGE = BOOK.parent / "icrl"
+# In the header of every chapter: JupyterLab then saves the twin without the version of jupytext.
+NO_VERSION = "-jupytext.text_representation.jupytext_version"
 
 
 def chapters():
@@ -36,13 +40,13 @@ def module_file(name):
 
 
 def imported(source):
-    """Names of modules that a piece of Python may import."""
+    """Names of modules that a piece of Python uses; a package's face counts where a name is taken from it."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if module_file(name) else node.module for name in modules)
 
 
 def fingerprint(notebook):
@@ -63,11 +67,31 @@ def read_text_twin(path):
     notebook = jupytext.read(path)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
+        one_paragraph(cell.metadata.get("mystnb", {}))
+    pairing = notebook.metadata["jupytext"]
+    pairing["notebook_metadata_filter"] = NO_VERSION
+    del pairing["text_representation"]  # as a save from JupyterLab does
     notebook.metadata.pop("language_info", None)
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["icrl"] = {"fingerprint": fingerprint(notebook)}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def one_paragraph(metadata):
+    """Captions and alternative texts on one line each, which YAML then folds as it likes."""
+    for key, value in metadata.items():
+        if isinstance(value, dict):
+            one_paragraph(value)
+        elif isinstance(value, str):
+            metadata[key] = " ".join(value.split())
+
+
+def text_twin(notebook):
+    """The Markdown file as JupyterLab would save it."""
+    form = {"extension": ".md", "format_name": "myst"}
+    text = jupytext.writes(copy.deepcopy(notebook), fmt=form)
+    return text.rstrip("\n") + "\n"
 
 
 def run(notebook):
@@ -119,16 +143,16 @@ def main():
             start = time.perf_counter()
             run(notebook)
             print(f"{time.perf_counter() - start:.0f} s")
-        text = nbformat.writes(notebook) + "\n"
-        if target.exists() and target.read_text() == text:
-            continue
-        stale.append(target.name)
+        texts = {path: text_twin(notebook), target: nbformat.writes(notebook) + "\n"}
+        changed = [file for file, text in texts.items() if not file.exists() or file.read_text() != text]
+        stale += [file.name for file in changed]
         if not options.check:
-            target.write_text(text)
+            for file in changed:
+                file.write_text(texts[file])
             save_emblem(notebook)
     if options.check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run `make notebooks`")
-    print(f"{len(stale)} notebook(s) renewed" if stale else "all notebooks are up to date")
+    print(f"{len(stale)} file(s) renewed" if stale else "all notebooks are up to date")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 
+def toy_text_tasks() -> list[str]:
+    """Names of Gymnasium's registered toy-text tasks; of these only Blackjack publishes no table."""
+    import gymnasium
+
+    tasks = ((name, str(spec.entry_point)) for name, spec in gymnasium.registry.items())
+    return [name for name, entry in tasks if "envs.toy_text" in entry and "Blackjack" not in name]
+
+
 def read_table(env_id: str, **options) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The fields of a decision process from a task's published table ``P[s][a]``.
 

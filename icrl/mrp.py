@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse.csgraph import connected_components
 
 from icrl import _validation as valid
 
@@ -66,6 +65,8 @@ class MarkovRewardProcess:
             ValueError: the chain has several closed classes, hence several stationary
                 distributions; the classes are named.
         """
+        from scipy.sparse.csgraph import connected_components  # here, or `import icrl` takes a third longer
+
         _, label = connected_components(self.transition > 0, connection="strong")
         leaves = (self.transition > 0) & (label[:, None] != label[None, :])
         closed = sorted(set(label) - set(label[leaves.any(axis=1)]))

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import softmax
 
 from icrl import _validation as valid
 
@@ -56,6 +55,8 @@ def softmax_policy(
         preferences = np.einsum("sak,...k->...sa", features, weights)
     if not np.isfinite(preferences).all():
         raise ValueError("policy_weights . policy_features overflows; preferences must be finite")
+    from scipy.special import softmax  # here, or `import icrl` takes longer
+
     return softmax(preferences, axis=-1)
 
 

@@ -66,6 +66,29 @@ def weighted_softmax_td(
     return kernel_td(softmax_kernel(features, states), states, rewards, discount, num_layers, step_size)
 
 
+def priced_softmax_td(
+    features: Float[np.ndarray, "S d"],
+    states: Int[np.ndarray, " n_plus_1"],
+    rewards: Float[np.ndarray, " n"],
+    discount: float,
+    num_layers: int,
+    step_size: float | Sequence[float] | Float[np.ndarray, " L"] = 1.0,
+) -> Float[np.ndarray, "L_plus_2 n_plus_1"]:
+    """Weighted softmax TD, then one update that adds the mean TD error over ``1 - gamma`` to every column.
+
+    Ours; see :doc:`/book/depth`. Arguments as in :func:`weighted_softmax_td`.
+
+    Returns:
+        ``(num_layers+2, n+1)``: the rows of :func:`weighted_softmax_td`, and the priced values.
+    """
+    values = weighted_softmax_td(features, states, rewards, discount, num_layers, step_size)
+    v, total = values[-1], 0.0
+    for k, reward in enumerate(np.asarray(rewards, dtype=float)):
+        total += reward + discount * v[k + 1] - v[k]
+    price = total / len(rewards) / (1 - discount)
+    return np.vstack([values, v + price])
+
+
 def kernel_td(
     kernel: Float[np.ndarray, "n S"],
     states: Int[np.ndarray, " n_plus_1"],

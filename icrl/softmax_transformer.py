@@ -89,6 +89,45 @@ def softmax_td_weights(
     return (value if np.ndim(step_size) else value[0]), score
 
 
+def priced_td_weights(
+    num_features: int,
+    num_layers: int,
+    discount: float,
+    step_size: float | Sequence[float] | Float[np.ndarray, " L"] = 1.0,
+) -> tuple[Float[Tensor, "M D D"], Float[Tensor, "M D D"]]:
+    """Softmax TD, then one layer that averages the TD errors of the context and prices them; ours.
+
+    The last layer has zero scores, so that every column hears all sources alike, and the row
+    ``[0, 1, 1, -1] / (1 - gamma)``. Use them with ``SoftmaxTransformer(num_layers + 1, discount, ...)``; see
+    :doc:`/book/depth`. :func:`icrl.softmax_td.priced_softmax_td` is the same as a loop.
+
+    Args:
+        num_features: ``d >= 1``.
+        num_layers: ``L >= 1``, layers of softmax TD before the averaging one.
+        discount: ``gamma``; that of the transformer.
+        step_size: ``alpha > 0`` of the ``L`` layers, one or one for each.
+
+    Returns:
+        ``value_weights`` and ``score_weights``, ``(L + 1, d+3, d+3)`` each, float64.
+
+    Raises:
+        ValueError: no layer, or a discount so close to 1 that float64 does not resolve the price: rounding
+            of relative size ``2**-52`` in a TD error is multiplied by ``1 / (1 - gamma)``, which may be
+            ``2**42`` at most.
+    """
+    num_layers, discount = valid.count("num_layers", num_layers, 1), valid.discount(discount)
+    if 1 - discount < 2.0**-42:
+        raise ValueError(
+            f"discount is 1 - {1 - discount:.3g} and prices at {1 / (1 - discount):.3g}; it must be at most "
+            f"1 - {2.0**-42:.3g}, else float64 loses the price to rounding"
+        )
+    steps = valid.step_sizes(step_size, num_layers)
+    value, score = softmax_td_weights(num_features, np.append(steps, 1 / (1 - discount)))
+    scores = score.repeat(num_layers + 1, 1, 1)
+    scores[-1] = 0
+    return value, scores
+
+
 class SoftmaxTransformer(nn.Module):
     """Layers of softmax attention, each followed by the temporal shift of the target memory.
 
@@ -159,6 +198,8 @@ class SoftmaxTransformer(nn.Module):
             raise ValueError(f"prompt has shape {tuple(prompt.shape)}; it must be (..., {size}, N)")
         valid.sources(prompt, valid.count("num_queries", num_queries, 1))
         valid.broadcastable(prompt=prompt.shape[:-2], **self._batches())
+        for name in ("value_weights", "score_weights"):
+            _check_range(name, getattr(self, name), prompt.dtype)
         _check_scores(prompt, self.score_weights)
         return self._layers(prompt, num_queries)
 
@@ -186,37 +227,60 @@ class SoftmaxTransformer(nn.Module):
     def _attention(self, prompt, value, score, num_queries):
         """The cheapest exact attention block: a function of the prompt and the number of the layer.
 
-        Where layers share scores that read features and rewards only, and no layer writes to those
-        rows, the attention weights are the same in all layers and are computed once. Tokens that look
-        alike to the scores are then grouped, so that tabular contexts of any length cost little.
+        Where no layer writes to a row that the scores of some layer read, the attention weights depend on
+        the scores alone: equal scores in a row of layers are worked out once, and tokens that look alike to
+        them are grouped, so that tabular contexts of any length cost little. One set of weights is kept.
         Gradients need the memory entries of the scores, so under autograd nothing is skipped.
         """
-        frozen = (
-            (score.ndim == 2 or len(score) == 1)
-            and not (score[..., -2:, :].any() or score[..., :, -2:].any())
-            and not value[..., :-2, :].any()
-        )
+        written = value.ne(0).any(-1)
+        written = written.reshape(-1, written.shape[-1]).any(0)
+        written[-2:] = True  # by the shift
+        frozen = not (_rows_read(score) & written).any()
         if not frozen or any(map(_differentiated, (prompt, value, score))):
             return lambda z, i: softmax_attention(z, _of(value, i), _of(score, i), num_queries)
-        num_sources = prompt.shape[-1] - num_queries
-        score = _of(score, 0)
-        if prompt.ndim == 2 and score.ndim == 2 and prompt.dtype in (torch.float32, torch.float64):
-            used = prompt * (score.any(0) | score.any(1))[:, None]
+        known = attend = None
+
+        def cached(z, i):
+            nonlocal known, attend
+            scores = _of(score, i)
+            if known is None or not torch.equal(known, scores):
+                known, attend = scores, _frozen_attention(prompt, scores, num_queries)
+            return attend(z, _of(value, i))
+
+        return cached
+
+
+def _frozen_attention(prompt, score, num_queries):
+    """Attention whose weights are those of this prompt, as a function of a later prompt and of ``V``."""
+    num_sources = prompt.shape[-1] - num_queries
+    if prompt.ndim == 2 and score.ndim == 2 and prompt.dtype in (torch.float32, torch.float64):
+        used = prompt[_rows_read(score)]
+        if len(used):
             kinds, kind = torch.unique(used, dim=1, return_inverse=True)
-            if 4 * kinds.shape[1] <= num_sources:
-                weights = _grouped_weights(kinds, kind[:num_sources], score)
+        else:  # scores of zero: all tokens look alike
+            kinds, kind = used[:, :1], torch.zeros_like(prompt[0], dtype=torch.long)
+        if 4 * kinds.shape[1] <= num_sources:
+            read = _rows_read(score)
+            weights = _grouped_weights(kinds, kind[:num_sources], score[read][:, read])
 
-                def grouped(z, i):
-                    written = _of(value, i) @ z[..., :num_sources]
-                    total = written.new_zeros(*written.shape[:-1], kinds.shape[1])
-                    total.index_add_(-1, kind[:num_sources], written)
-                    return (total @ weights)[..., kind]
+            def grouped(z, value):
+                written = value @ z[..., :num_sources]
+                total = written.new_zeros(*written.shape[:-1], kinds.shape[1])
+                total.index_add_(-1, kind[:num_sources], written)
+                return (total @ weights)[..., kind]
 
-                return grouped
-        if num_sources * prompt.shape[-1] > LARGEST_SCORE_MATRIX:
-            return lambda z, i: softmax_attention(z, _of(value, i), score, num_queries)
-        weights = softmax_weights(prompt, score, num_queries)
-        return lambda z, i: _of(value, i) @ z[..., :num_sources] @ weights
+            return grouped
+    if num_sources * prompt.shape[-1] > LARGEST_SCORE_MATRIX:
+        return lambda z, value: softmax_attention(z, value, score, num_queries)
+    weights = softmax_weights(prompt, score, num_queries)
+    return lambda z, value: value @ z[..., :num_sources] @ weights
+
+
+def _rows_read(score):
+    """Which rows of a prompt some entry of the scores reads: ``(D,)``."""
+    read = score.ne(0)
+    read = read.any(-1) | read.any(-2)
+    return read.reshape(-1, read.shape[-1]).any(0)
 
 
 def _grouped_weights(kinds, kind, score):
@@ -237,6 +301,16 @@ def _differentiated(tensor):
 def _of(weights, layer):
     """The weights of one layer."""
     return weights if weights.ndim == 2 else weights[layer if len(weights) > 1 else 0]
+
+
+def _check_range(name, weights, dtype):
+    """Refuses weights that the prompt's dtype cannot hold: they would become infinite, silently."""
+    largest, limit = weights.detach().abs().max().item(), torch.finfo(dtype).max
+    if largest > limit:
+        raise ValueError(
+            f"{name} has entries up to {largest:.3g}; none may leave the range of the prompt's {dtype}, "
+            f"{limit:.3g}"
+        )
 
 
 def _check_scores(prompt, score_weights):

@@ -266,3 +266,14 @@ def test_divergence_of_the_book():
     states = np.append(states, states[0])
     for alpha in (0.01, 0.1, 1.0):
         assert np.abs(np.linalg.eigvals(td.iteration_matrix(features, states, 0.9, alpha))).max() > 1
+
+
+def test_the_priced_loop_by_hand():
+    """Two states, three transitions, one update: worked out on paper with equal features."""
+    states, rewards = np.array([0, 1, 1, 0]), np.array([3.0, 1.0, 2.0])
+    rows = td.priced_softmax_td(np.ones((2, 1)), states, rewards, 0.5, 1)
+    # Equal features: one update gives all columns the mean reward 2; then every TD error is R - 1.
+    assert np.allclose(rows, np.array([[0.0] * 4, [2.0] * 4, [4.0] * 4]), rtol=0, atol=1e-15)
+    unlike = td.priced_softmax_td(30 * np.eye(2), states, rewards, 0.5, 1)
+    # Each state hears itself: v = (3, 3/2); TD errors 3/4, 1/4, 2; mean 1, price 2.
+    assert np.allclose(unlike[2], np.array([5, 3.5, 3.5, 5]), rtol=0, atol=1e-12)

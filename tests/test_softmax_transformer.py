@@ -11,10 +11,16 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from icrl import attention, softmax_transformer
-from icrl.claims.softmax_transformer import CONTROLS, control_misses, literal_forward
+from icrl.claims.softmax_transformer import control_misses
+from icrl.constructions import SOFTMAX_FAULTS, literal_forward
 from icrl.mrp import random_mrp
-from icrl.softmax_td import weighted_softmax_td
-from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
+from icrl.softmax_td import priced_softmax_td, weighted_softmax_td
+from icrl.softmax_transformer import (
+    SoftmaxTransformer,
+    priced_td_weights,
+    softmax_td_prompt,
+    softmax_td_weights,
+)
 
 HEADS = ["shift", "dual"]
 seeds = st.integers(0, 2**32)
@@ -195,7 +201,7 @@ def test_lemma_1_needs_a_target_row_that_the_attention_leaves_alone():
     assert error(shift(prompt), dual(prompt)) > 0.1
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", SOFTMAX_FAULTS)
 @pytest.mark.parametrize("seed", range(10))
 def test_negative_controls_miss(name, seed):
     """One piece of the construction is broken, and the forward pass is no longer softmax TD."""
@@ -334,32 +340,49 @@ def random_weights(rng, kind, num_layers, size):
     value[:, :-2] = 0
     score[:, -2:, :] = score[:, :, -2:] = 0
     score[:, -3, :] = score[:, :, -3] = 0  # rewards are not read, so that tokens can be alike
-    if kind != "scores of each layer":
+    if kind == "scores of two layers, then of two others":
+        score = score[[0, 0, *(1 for _ in range(num_layers - 2))]]
+    elif kind not in ("scores of each layer", *ONE_LAYER):
         score = score[:1]
     if kind == "V writes a feature row":
         value[:, 0, -1] = 0.3
-    if kind == "V writes the reward row":
+    if kind.startswith("V writes the reward row"):
         value[:, -3, 0] = 0.3
+    if kind == "V writes the reward row, and A reads it":
+        score[:, -3, 0] = 0.3
     if kind == "A reads the sources' target row":
         score[:, -2, 0] = 0.3
     if kind == "A reads the queries' current row":
         score[:, 0, -1] = 0.3
+    if kind == "one layer writes what another reads":
+        value[0, 0, -1] = 0.3
+        score[:-1, 0, :] = score[:-1, :, 0] = 0
+    if kind == "the last layer alone reads the memory":
+        score[-1, -1, -1] = 0.3
     return torch.from_numpy(value), torch.from_numpy(score)
 
 
 EVERY_LAYER, ONCE, GROUPED = "softmax_attention", "softmax_weights", "_grouped_weights"
-ALLOWED = "nothing forbids it"
+ALLOWED = {
+    "nothing forbids it": 1,
+    "V writes the reward row": 1,  # which the scores do not read
+    "scores of each layer": 4,
+    "scores of two layers, then of two others": 2,
+}
+"""Kinds of weights with the fast paths, and how often attention weights are worked out in four layers."""
+
+ONE_LAYER = ["one layer writes what another reads", "the last layer alone reads the memory"]
 FORBIDDEN = [
-    "scores of each layer",
+    *ONE_LAYER,
     "V writes a feature row",
-    "V writes the reward row",
+    "V writes the reward row, and A reads it",
     "A reads the sources' target row",
     "A reads the queries' current row",
 ]
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("kind", [ALLOWED, *FORBIDDEN])
+@pytest.mark.parametrize("kind", [*ALLOWED, *FORBIDDEN])
 @pytest.mark.parametrize("fused", [False, True], ids=["formed", "fused"])
 @pytest.mark.parametrize("n", [5, 50], ids=["few tokens", "tabular"])
 @pytest.mark.parametrize("num_queries", [1, 4])
@@ -377,14 +400,14 @@ def test_fast_paths_are_exact(monkeypatch, head, kind, fused, n, num_queries):
     stages = run(model, prompt, num_queries)
     expected = literal(prompt, value, score.expand(4, 5, 5), 0.9, head, num_queries)
     assert error(stages, expected) <= 1e-12
-    if kind != ALLOWED or (fused and n == 5):
+    if kind not in ALLOWED or (fused and n == 5):
         assert used() == {EVERY_LAYER: 4}
     else:
-        assert used() == {GROUPED if n == 50 else ONCE: 1}
+        assert used() == {GROUPED if n == 50 else ONCE: ALLOWED[kind]}
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(seeds, st.integers(1, 60), st.sampled_from([ALLOWED, *FORBIDDEN]), st.sampled_from(HEADS))
+@given(seeds, st.integers(1, 60), st.sampled_from([*ALLOWED, *FORBIDDEN]), st.sampled_from(HEADS))
 def test_random_weights_give_the_formula(seed, n, kind, head):
     """Whatever the weights and the initial memory."""
     rng = np.random.default_rng(seed)
@@ -393,6 +416,19 @@ def test_random_weights_give_the_formula(seed, n, kind, head):
     value, score = random_weights(rng, kind, 3, 5)
     model = SoftmaxTransformer(3, 0.9, value, score, head=head)
     assert error(run(model, prompt), literal(prompt, value, score.expand(3, 5, 5), 0.9, head)) <= 1e-12
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("n", [3, 50, 5000], ids=["few tokens", "tabular", "long"])
+def test_priced_weights_take_the_fast_paths(monkeypatch, head, n):
+    """Two sets of attention weights for seven layers, exact; zero scores make one kind of all tokens."""
+    rng = np.random.default_rng(1)
+    features, states, rewards = context(rng, 4, n, 2)
+    model = SoftmaxTransformer(7, 0.9, *priced_td_weights(2, 6, 0.9), head=head)
+    used = spy(monkeypatch)
+    values = model.values(softmax_td_prompt(features, states, rewards))
+    assert error(values, priced_softmax_td(features, states, rewards, 0.9, 6)) <= 1e-12
+    assert used() == {(ONCE if n == 3 else GROUPED): 2}
 
 
 def test_a_query_unlike_every_source_is_grouped_exactly():
@@ -563,3 +599,82 @@ def test_the_weights_given_are_copied():
             parameter.zero_()
     assert torch.equal(value, softmax_td_weights(2)[0])
     assert torch.equal(score, softmax_td_weights(2)[1])
+
+
+# ------------------------------------------------------------------------------------- The price head
+
+
+@pytest.mark.parametrize("head", HEADS)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    seeds,
+    st.integers(1, 6),
+    st.integers(1, 40),
+    st.integers(1, 7),
+    st.sampled_from([0.0, 0.3, 0.9, 0.999]),
+    st.booleans(),
+)
+@example(0, 1, 1, 1, 0.0, False)
+def test_priced_weights_are_the_priced_loop(head, seed, size, n, num_layers, discount, alike):
+    """At every layer and column; the loop averages the TD errors one by one."""
+    rng = np.random.default_rng(seed)
+    features, states, rewards = context(rng, size, n, 3, alike=alike)
+    steps = rng.uniform(0.2, 1.5, size=num_layers)
+    weights = priced_td_weights(3, num_layers, discount, steps)
+    assert all(w.shape == (num_layers + 1, 6, 6) and w.dtype == torch.float64 for w in weights)
+    model = SoftmaxTransformer(num_layers + 1, discount, *weights, head=head)
+    values = model.values(softmax_td_prompt(features, states, rewards))
+    loop = priced_softmax_td(features, states, rewards, discount, num_layers, steps)
+    assert error(values, loop) <= 1e-12
+
+
+def test_the_two_heads_agree_on_the_whole_prompt():
+    """The target row too: the price reaches it, moved one column back."""
+    features, states, rewards = context(np.random.default_rng(3), 4, 30, 2)
+    prompt = softmax_td_prompt(features, states, rewards)
+    stages = [
+        run(SoftmaxTransformer(4, 0.9, *priced_td_weights(2, 3, 0.9), head=head), prompt) for head in HEADS
+    ]
+    assert error(*stages) <= 1e-12
+    v = priced_softmax_td(features, states, rewards, 0.9, 3)[-1]
+    assert error(stages[0][-1, -2], 0.9 * np.append(v[1:], 0)) <= 1e-12
+
+
+def test_priced_weights_default_to_step_one():
+    for priced, plain in zip(priced_td_weights(2, 3, 0.5), priced_td_weights(2, 3, 0.5, 1.0), strict=True):
+        assert torch.equal(priced, plain)
+    value, score = priced_td_weights(2, 3, 0.5)
+    assert torch.equal(value[:3, -1], torch.tensor([[0.0, 0, 1, 1, -1]] * 3, dtype=torch.float64))
+    assert torch.equal(value[3, -1], torch.tensor([0.0, 0, 2, 2, -2], dtype=torch.float64))
+    assert not value[:, :-1].any()
+    assert not score[-1].any()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"num_layers": 0}, "num_layers is 0; it must be at least 1"),
+        ({"num_layers": 2.0}, "num_layers is 2.0; it must be an integer"),
+        ({"num_features": 0}, "num_features is 0; it must be at least 1"),
+        ({"discount": 1.0}, r"discount is 1; it must lie in \[0, 1\)"),
+        ({"discount": float("nan")}, "discount is nan; it must be finite"),
+        ({"discount": np.nextafter(1, 0)}, "discount is 1 - 1.11e-16 and prices at 9.01e"),
+        ({"step_size": 0.0}, "step_size is 0; it must be positive"),
+        ({"step_size": [1.0, 1.0]}, "one for each of the 3 layers"),
+    ],
+)
+def test_priced_weights_refuse(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        priced_td_weights(**({"num_features": 2, "num_layers": 3, "discount": 0.9} | arguments))
+
+
+@pytest.mark.bad_input
+def test_a_price_beyond_the_prompts_dtype_is_refused():
+    """1 / (1 - gamma) = 1e5 is no number of float16; it would turn to infinity on the way."""
+    discount = 1 - 1e-5
+    model = SoftmaxTransformer(3, discount, *priced_td_weights(1, 2, discount))
+    prompt = softmax_td_prompt(np.ones((1, 1)), np.zeros(3, dtype=int), np.ones(2))
+    assert model.values(prompt.float()).isfinite().all()
+    with pytest.raises(ValueError, match=r"value_weights has entries up to 1e\+05"):
+        model.values(prompt.half())

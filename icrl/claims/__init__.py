@@ -1,6 +1,7 @@
 """Every statement of the book with the check that backs it; ``python -m icrl`` runs them all.
 
-Nothing in the package imports this. One module for each chapter, collected in ``CLAIMS``.
+Nothing in the package imports this. One module for each chapter, named as the chapter and collected in
+``CLAIMS``; ``CLAIMS["theorem-1-shift"].check(rng)`` runs one.
 """
 
 from icrl.claims import (
@@ -9,31 +10,29 @@ from icrl.claims import (
     contraction,
     control,
     divergence,
+    emergence,
     flow_rates,
+    global_minimizer,
     gradient_flow,
-    mdp,
-    neu,
-    pretraining,
     sarsa,
-    softmax_td,
     softmax_transformer,
+    weighted_softmax_td,
 )
-from icrl.claims.registry import Claim, Evidence, table
+from icrl.claims.registry import Claim, Claims, Evidence, table
 
-CLAIMS: tuple[Claim, ...] = (
-    softmax_td.CLAIMS
-    + softmax_transformer.CLAIMS
-    + contraction.CLAIMS
-    + certificate.CLAIMS
-    + divergence.CLAIMS
-    + neu.CLAIMS
-    + pretraining.CLAIMS
-    + mdp.CLAIMS
-    + sarsa.CLAIMS
-    + actor_critic.CLAIMS
-    + gradient_flow.CLAIMS
-    + flow_rates.CLAIMS
-    + control.CLAIMS
+CLAIMS = Claims(
+    *weighted_softmax_td.CLAIMS,
+    *softmax_transformer.CLAIMS,
+    *contraction.CLAIMS,
+    *certificate.CLAIMS,
+    *divergence.CLAIMS,
+    *global_minimizer.CLAIMS,
+    *emergence.CLAIMS,
+    *sarsa.CLAIMS,
+    *actor_critic.CLAIMS,
+    *gradient_flow.CLAIMS,
+    *flow_rates.CLAIMS,
+    *control.CLAIMS,
 )
 
-__all__ = ["CLAIMS", "Claim", "Evidence", "table"]
+__all__ = ["CLAIMS", "Claim", "Claims", "Evidence", "table"]

@@ -1,13 +1,20 @@
-"""Claims of the chapter `actor-critic`."""
+"""Claims of the chapter `actor-critic`, and of the worlds it brings in: exact optimum, Gymnasium."""
 
+from itertools import product
+
+import gymnasium
 import numpy as np
 import torch
 
 from icrl import policies
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
+from icrl.constructions.literal import ACTOR_CRITIC_FAULTS, actor_critic_miss
+from icrl.constructions.policy_gradient import expectations, objective_gradient
+from icrl.gymnasium_tasks import toy_text_tasks
 from icrl.linear_transformer import LinearTransformer, actor_critic_prompt, actor_critic_weights
-from icrl.mdp import MarkovDecisionProcess, random_mdp, rollout_batch
+from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 from icrl.policy_improvement import actor_critic_update
+from icrl.rollouts import rollout_batch
 
 CHAPTER = "sec-ac-"
 PAPER = "Liang and Lai (2026), "
@@ -101,23 +108,6 @@ def score_identities(rng):
     return Evidence(largest(errors), 1e-12, "50 policies, every state and action")
 
 
-def expectations(process, policy, score, critic):
-    """Exact means by loops over the pairs: of the TD error given the pair, and of score x TD error.
-
-    ``critic`` is ``(S,)`` for values of states or ``(S, A)`` for values of pairs; the mean of the actor's
-    step is taken where states have their stationary distribution.
-    """
-    td = np.zeros_like(process.reward)
-    after = critic if critic.ndim == 1 else (policy * critic).sum(axis=1)
-    mu = process.under(policy).stationary_distribution()
-    step = np.zeros(score.shape[-1])
-    for s, a in np.ndindex(*td.shape):
-        before = critic[s] if critic.ndim == 1 else critic[s, a]
-        td[s, a] = process.reward[s, a] + process.discount * process.transition[s, a] @ after - before
-        step += mu[s] * policy[s, a] * td[s, a] * score[s, a]
-    return td, step
-
-
 def advantage(rng):
     """Mean TD error of any state critic against the formula, q from the chain of pairs."""
     errors = []
@@ -132,19 +122,6 @@ def advantage(rng):
             formula = q - (policy * q).sum(axis=1, keepdims=True) + promised - e[:, None]
             errors.append(relative_error(td, formula))
     return Evidence(largest(errors), 1e-11, "50 worlds, every state and action; exact and random critics")
-
-
-def objective_gradient(process, lam, features):
-    """Gradient in ``lambda`` of ``(1 - gamma) sum_s mu(s) v(s)``, ``mu`` frozen, by autograd."""
-    mu = process.under(policies.softmax_policy(lam, features)).stationary_distribution()
-    x = torch.tensor(lam, requires_grad=True)
-    policy = (torch.from_numpy(features) @ x).softmax(-1)
-    chain = torch.einsum("sa,sat->st", policy, torch.tensor(process.transition))
-    reward = (policy * torch.tensor(process.reward)).sum(-1)
-    eye = torch.eye(len(mu), dtype=torch.float64)
-    value = torch.linalg.solve(eye - process.discount * chain, reward)
-    ((1 - process.discount) * torch.from_numpy(mu) @ value).backward()
-    return x.grad.numpy()
 
 
 def policy_gradient(rng):
@@ -208,66 +185,77 @@ def saturation(rng):
     return Evidence(largest(errors), 1e-12, "50 policies with preferences up to 1e8")
 
 
-CONTROLS = (
-    "the value left behind is not subtracted",
-    "the next value is not discounted",
-    "bootstrapped where the episode ended",
-    "policy features in place of the score",
-)
-
-
-def broken_readout(w, lam, window, policy_means, beyond, alpha, beta, broken=None):
-    """The block written out in NumPy, with one piece broken on purpose (or none).
-
-    ``policy_means`` ``(n, k)`` is what the score subtracts from the policy features, and ``beyond``
-    ``(n, d)`` the features of the state after each transition, ended or not.
-    """
-    phi, phi_next, rewards, scores, discount = window
-    d, n = len(w), len(rewards)
-    if broken == CONTROLS[2]:
-        phi_next = beyond
-    if broken == CONTROLS[3]:
-        scores = scores + policy_means
-    seen = phi_next if broken == CONTROLS[1] else discount * phi_next
-    left = 0 if broken == CONTROLS[0] else -1
-    P = np.vstack([left * np.eye(d + 1)[1:], np.eye(d + 1)[1:], np.eye(d + 1)[:1]])
-    heard = np.column_stack([phi, seen, rewards]) @ P @ np.append(1, w)
-    values = np.column_stack([alpha * phi, beta * scores])
-    return np.concatenate([w, lam]) + values.T @ heard / n
-
-
-def control_misses(rng, broken):
-    """How far the block, broken in this way (or, given None, not at all), strays from actor-critic."""
-    corridor = np.full((3, 2, 3), 0.0)
-    corridor[0, :, [0, 1]], corridor[1, :, [1, 2]], corridor[2, :, 2] = 0.5, 0.5, 1
-    process = MarkovDecisionProcess(
-        corridor,
-        np.array([[0.3, -0.2], [1.0, 0.5], [0, 0]]),
-        0.8,
-        start=np.array([1.0, 0, 0]),
-        terminal=np.array([False, False, True]),
-    )
-    features, critic = rng.normal(size=(3, 2, 4)), rng.normal(size=(3, 2))
-    w, lam = rng.normal(size=2), rng.normal(size=4)
-    score = policies.softmax_score(lam, features)
-    run = process.rollout(policies.softmax_policy(lam, features), 20, rng)
-    window = *window_of(run, critic, score), 0.8
-    means, beyond = run.window(features - score)[0], critic[run.states[1:]]
-    computed = broken_readout(w, lam, window, means, beyond, 0.5, 0.5, broken)
-    expected = np.concatenate(actor_critic_update(w, lam, *window, 0.5, 0.5))
-    return relative_error(computed, expected)
-
-
 def controls(rng):
     """Each broken block must miss by 1e-3 in most trials; error: what is lacking from that."""
-    misses = [np.median([control_misses(rng, name) for _ in range(21)]) for name in CONTROLS]
+    misses = [np.median([actor_critic_miss(rng, name) for _ in range(21)]) for name in ACTOR_CRITIC_FAULTS]
     error = float(np.maximum(0, 1e-3 - np.min(misses)))
-    unbroken = largest(control_misses(rng, None) for _ in range(21))
+    unbroken = largest(actor_critic_miss(rng, None) for _ in range(21))
     seen = f"4 x 21 broken updates, closest median {min(misses):.0e}; unbroken {unbroken:.0e}"
     return Evidence(error if unbroken <= 1e-12 else np.inf, 0.0, seen)
 
 
-CLAIMS = (
+def oracle(rng):
+    """`optimal_q` against all deterministic policies and against value iteration, both by plain loops."""
+    errors = []
+    for _ in range(10):
+        size, num_actions = int(rng.integers(1, 5)), int(rng.integers(1, 4))
+        process = random_mdp(size, num_actions, float(rng.uniform(0, 0.9)), rng)
+        gamma, every, best = process.discount, np.arange(size), np.full(size, -np.inf)
+        for actions in product(range(num_actions), repeat=size):
+            chain = np.eye(size) - gamma * process.transition[every, list(actions)]
+            best = np.maximum(best, np.linalg.solve(chain, process.reward[every, list(actions)]))
+        q, iterated = process.optimal_q(), np.zeros(size)
+        errors.append(relative_error(q.max(axis=1), best))
+        for _ in range(400):
+            backup = process.reward + gamma * np.tensordot(process.transition, iterated, 1)
+            iterated = backup.max(axis=1)
+        errors.append(relative_error(q, backup))
+    return Evidence(largest(errors), 1e-11, "10 worlds; every deterministic policy, and value iteration")
+
+
+def conversion(rng):
+    """The task's own steps under random actions: how many the converted process contradicts."""
+    wrong, seen = 0, 0
+    for name in toy_text_tasks():
+        process, task = from_gymnasium(name, 0.9), gymnasium.make(name)
+        s, _ = task.reset(seed=int(rng.integers(2**31)))
+        wrong += process.start[s] == 0
+        for action in rng.integers(process.num_actions, size=800).tolist():
+            t, reward, terminated, truncated, _ = task.step(action)
+            paid = process.outcome_reward[s, action, t]
+            # Where one successor is reached with two rewards, the process pays their mean.
+            table = {r for _, u, r, _ in task.unwrapped.P[s][action] if u == t}
+            wrong += process.transition[s, action, t] == 0 or process.terminal[t] != terminated
+            wrong += paid != reward if len(table) == 1 else not min(table) <= paid <= max(table)
+            s, seen = t, seen + 1
+            if terminated or truncated:
+                s, _ = task.reset()
+                wrong += process.start[s] == 0
+        # Nothing is earned after the end, whatever the next state says in the table.
+        ends = process.terminal
+        wrong += int(np.abs(process.optimal_q()[ends]).max(initial=0) > 1e-12) + int(not ends.any())
+        task.close()
+    return Evidence(float(wrong), 0.0, f"{len(toy_text_tasks())} tasks, {seen} sampled steps: contradicted")
+
+
+CLAIMS = Claims(
+    Claim(
+        "optimal-q-oracle",
+        "ours",
+        "The exact optimum, by policy iteration, is the best of all deterministic policies and the limit of "
+        "value iteration.",
+        "identity",
+        CHAPTER + "world",
+        oracle,
+    ),
+    Claim(
+        "gymnasium-conversion",
+        "ours",
+        "The converted Gymnasium tasks allow, pay and end what the tasks' own sampled steps do.",
+        "identity",
+        CHAPTER + "world",
+        conversion,
+    ),
     Claim(
         "score",
         "ours",

@@ -3,15 +3,16 @@
 import numpy as np
 
 from icrl import contraction, mrp
-from icrl.claims.contraction_tasks import by_counts, certified_run, random_task, rare_fork, share
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error, upper_end
+from icrl.constructions.certified_runs import by_counts, certified_run, random_task, rare_fork
 
 
 def certified(rng):
     """Fresh certificates against the truth; one is wrong if any of its statements is."""
     runs = [run for run in (certified_run(rng) for _ in range(200)) if run]
     failures = sum(not holds for _, _, holds, _ in runs)
-    return Evidence(share(failures, 200), 0.1, f"{failures} of {len(runs)} are wrong; error: 95 % upper end")
+    seen = f"{failures} of {len(runs)} are wrong; error: 95 % upper end"
+    return Evidence(upper_end(failures, 200), 0.1, seen)
 
 
 def formula(rng):
@@ -46,7 +47,7 @@ def fork(rng):
         low, high = seen.interval.T
         value = process.value()[seen.visited]
         wrong += not np.all((low <= value) & (value <= high))
-    return Evidence(share(wrong, 100), 0.1, f"{wrong} of 100 are wrong; error: 95 % upper end")
+    return Evidence(upper_end(wrong, 100), 0.1, f"{wrong} of 100 are wrong; error: 95 % upper end")
 
 
 def understated(rng):
@@ -103,7 +104,9 @@ def claims():
     )
 
 
-CLAIMS = tuple(
-    Claim(name, "ours", statement, kind, "sec-ct-" + section, check)
-    for name, statement, kind, section, check in claims()
+CLAIMS = Claims(
+    *(
+        Claim(name, "ours", statement, kind, "sec-ct-" + section, check)
+        for name, statement, kind, section, check in claims()
+    )
 )

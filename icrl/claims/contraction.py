@@ -4,8 +4,8 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from icrl import contraction, mrp, softmax_td
-from icrl.claims.contraction_tasks import by_counts, covered_task, floor_errors, random_task, share
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error, upper_end
+from icrl.constructions.certified_runs import by_counts, covered_task, floor_errors, random_task
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 CHAPTER = "sec-ct-"
@@ -94,7 +94,7 @@ def theorem_2(rng):
             v = v + matching @ (process.reward + gamma * transition @ v - v)
         runs, failures = runs + 1, failures + (not holds)
     return Evidence(
-        share(failures, runs), delta, f"{failures} of {runs} contexts fail; error: 95 % upper end"
+        upper_end(failures, runs), delta, f"{failures} of {runs} contexts fail; error: 95 % upper end"
     )
 
 
@@ -322,7 +322,9 @@ def claims():
     )
 
 
-CLAIMS = tuple(
-    Claim(name, source, statement, kind, CHAPTER + section, check)
-    for name, source, statement, kind, section, check in claims()
+CLAIMS = Claims(
+    *(
+        Claim(name, source, statement, kind, CHAPTER + section, check)
+        for name, source, statement, kind, section, check in claims()
+    )
 )

@@ -4,15 +4,15 @@ import gymnasium
 import numpy as np
 import torch
 
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
-from icrl.control import control
-from icrl.control_sweep import few_successors, raised
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
+from icrl.control.comparison import few_successors, raised
+from icrl.control.loop import control
+from icrl.control.scores import first_reward_time, optimal, score
+from icrl.control.updaters import ActorCritic, LinearSarsa, SoftmaxPairs, regauge
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import from_gymnasium, random_mdp
 from icrl.policy_improvement import actor_critic_update, sarsa_update
 from icrl.rollouts import rollout_batch
-from icrl.scores import first_reward_time, optimal, score
-from icrl.transformer_updaters import ActorCritic, LinearSarsa, SoftmaxPairs, regauge
 
 CHAPTER = "sec-co-"
 TASKS = (
@@ -284,7 +284,7 @@ def claim(name, statement, kind, section, check, source="ours"):
     return Claim(name, source, statement, kind, CHAPTER + section, check)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     claim(
         "control-loop-sarsa",
         "The control loop over the constructed block is SARSA's loop, window by window, in every world.",

@@ -3,9 +3,10 @@
 import numpy as np
 from scipy.stats import binomtest
 
-from icrl import certified, chain_search, divergence, mrp, softmax_td
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl import mrp, softmax_td
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
 from icrl.contraction import population_matching
+from icrl.divergence import exact_chains, operators, search
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 CHAPTER = "sec-dv-"
@@ -13,7 +14,7 @@ CHAPTER = "sec-dv-"
 
 def random_process(rng, num_states, equal_norms=False):
     """One random chain of the search: features, process."""
-    features, transition, discount = chain_search.random_chains(1, num_states, rng, equal_norms=equal_norms)
+    features, transition, discount = search.random_chains(1, num_states, rng, equal_norms=equal_norms)
     transition = transition[0] / transition[0].sum(axis=1, keepdims=True)
     return features[0], mrp.MarkovRewardProcess(transition, rng.normal(size=num_states), discount[0])
 
@@ -39,7 +40,7 @@ def two_states(rng):
             _, seen = softmax_td.empirical_process(states, np.zeros(len(states) - 1), 0.5)
             transition = seen.transition
         else:
-            matrix = np.eye(2) - divergence.population_operator(features, process)
+            matrix = np.eye(2) - operators.population_operator(features, process)
             transition = process.transition
         a, b = features  # det M from the normalisers, with the common factors cancelled by hand
         gap = np.exp(-((a - b) @ (a - b)))
@@ -58,11 +59,11 @@ def step_range(rng):
     wrong, stable = 0, 0
     while stable < 40:
         features, process = random_process(rng, int(rng.integers(2, 6)))
-        operator = divergence.population_operator(features, process)
+        operator = operators.population_operator(features, process)
         if np.linalg.eigvals(operator).real.min() < 1e-3:
             continue
         stable += 1
-        limit = divergence.largest_step_size(operator)
+        limit = operators.largest_step_size(operator)
         for factor in (0.98, 1.02):
             with np.errstate(all="ignore"):  # an overflow is a divergence, too
                 power = np.linalg.matrix_power(np.eye(len(operator)) - factor * limit * operator, 2**17)
@@ -82,12 +83,12 @@ def three_states_iff(rng):
             transition = 0.9 * trap.transition + 0.1 * process.transition
             process = mrp.MarkovRewardProcess(transition, process.reward, process.discount)
             features = trap_features * rng.uniform(0.4, 1.1) + 0.2 * rng.normal(size=(3, 1))
-        operator = divergence.population_operator(features, process)
+        operator = operators.population_operator(features, process)
         real = np.linalg.eigvals(operator).real.min()
         if abs(real) > 1e-9:
             unstable += real < 0
             wrong += (real < 0) != (np.trace(operator) < 1 - process.discount)
-            wrong += (real < 0) != (process.discount > divergence.critical_discount(features, process))
+            wrong += (real < 0) != (process.discount > operators.critical_discount(features, process))
     # With one verdict only, the comparison would be blind.
     error = float(wrong) if 30 < unstable < runs - 30 else np.inf
     return Evidence(error, 0.0, f"{runs} chains, {unstable} of them unstable: disagreements")
@@ -103,7 +104,7 @@ def proof(chain, converges, order=None):
             failures += not exact.symmetric_functions(512)[order - 1] < 0
         # The exact operator must be that of the package, or the proof is about something else.
         process, features = exact.floats()
-        operator = divergence.population_operator(features, process)
+        operator = operators.population_operator(features, process)
         failures += not np.allclose(np.array(exact.operator().tolist(), dtype=float), operator, atol=1e-7)
         return Evidence(float(failures), 0.0, "ball arithmetic, exact input: steps not certified")
 
@@ -112,7 +113,7 @@ def proof(chain, converges, order=None):
 
 def temperature(_):
     """The three states at inverse temperature 2/5 and 1/2."""
-    chain = certified.three_states()
+    chain = exact_chains.three_states()
     verdicts = [chain.at(inverse_temperature=tau).converges() for tau in ("2/5", "1/2")]
     return Evidence(float(verdicts != [True, False]), 0.0, "ball arithmetic at 0.4 and 0.5")
 
@@ -131,9 +132,9 @@ def tight(_):
     """For each discount a chain certified unstable that misses the condition by less than a hundredth."""
     failures = 0
     for discount, (root, _) in EXTREMAL.items():
-        chain = certified.tight_chain(discount, root)
+        chain = exact_chains.tight_chain(discount, root)
         failures += chain.converges() + (not chain.symmetric_functions(512)[0] < 0)
-        failures += not LIMIT < chain.mean_condition(512) < LIMIT + certified.fmpq(1, 100)
+        failures += not LIMIT < chain.mean_condition(512) < LIMIT + exact_chains.fmpq(1, 100)
     return Evidence(float(failures), 0.0, "four discounts; ball arithmetic: steps not certified")
 
 
@@ -148,7 +149,7 @@ def equal_norms_three(rng):
             mu = np.bincount(states[:-1]) / (len(states) - 1)
             operator = np.eye(3) - softmax_td.iteration_matrix(features, states, gamma)
         else:
-            operator = divergence.population_operator(features, process)
+            operator = operators.population_operator(features, process)
             np.testing.assert_allclose(mu @ transition, mu, atol=1e-10)
         distance = ((features[:, None] - features) ** 2).sum(axis=-1)
         bound = (1 - gamma) * (mu / (np.exp(-distance / 2) @ mu)).sum()
@@ -167,9 +168,9 @@ def normaliser_condition(rng):
         features, process = random_process(rng, int(rng.integers(2, 7)))
         discount = float(rng.uniform(0, 0.7))  # smaller than in the search: the condition holds more often
         process = mrp.MarkovRewardProcess(process.transition, process.reward, discount)
-        coarse, sharp = divergence.normaliser_condition(features, process)
+        coarse, sharp = operators.normaliser_condition(features, process)
         mu, transition = process.stationary_distribution(), process.transition
-        operator = divergence.population_operator(features, process)
+        operator = operators.population_operator(features, process)
         if rng.random() < 0.5:
             states = process.sample(30, rng)
             states = np.concatenate([states, rng.permutation(process.num_states), [states[3]]])
@@ -203,11 +204,11 @@ def mean_condition(rng):
         roots = np.sqrt(z.max(axis=1) / z.min(axis=1))
         holds = discount * (roots + 1 / roots) / 2 < 1
         scale = np.sqrt(scales[holds].max())
-        if divergence.normaliser_condition(scale * features, process)[1] >= 1:
-            operator = divergence.population_operator(scale * features, process)
+        if operators.normaliser_condition(scale * features, process)[1] >= 1:
+            operator = operators.population_operator(scale * features, process)
             real_parts.append(np.linalg.eigvals(operator).real.min())
     # Random chains do not come near the limit: extremal ones do, on both sides of it.
-    extremal = [certified.tight_chain(gamma, b) for gamma, roots in EXTREMAL.items() for b in roots]
+    extremal = [exact_chains.tight_chain(gamma, b) for gamma, roots in EXTREMAL.items() for b in roots]
     safe = [chain for chain in extremal if chain.mean_condition(512) < LIMIT]
     if not safe or not all(chain.converges() for chain in safe):
         real_parts.append(-np.inf)
@@ -230,7 +231,7 @@ def no_normalisation(rng):
     errors = []
     for _ in range(200):
         features, process = random_process(rng, int(rng.integers(2, 7)))
-        eigenvalues = np.linalg.eigvals(divergence.unnormalised_operator(features, process))
+        eigenvalues = np.linalg.eigvals(operators.unnormalised_operator(features, process))
         errors.append(-eigenvalues.real.min() / np.abs(eigenvalues).max())
     process, features = mrp.divergent_mrp()
     for _ in range(10):
@@ -238,8 +239,8 @@ def no_normalisation(rng):
         rewards = rng.normal(size=len(states) - 1)
         x = rng.uniform(0.1, 0.4) * features
         _, seen = softmax_td.empirical_process(states, rewards, process.discount)
-        operator = divergence.unnormalised_operator(x, seen)
-        step = 0.9 * divergence.largest_step_size(operator)
+        operator = operators.unnormalised_operator(x, seen)
+        step = 0.9 * operators.largest_step_size(operator)
         if not step:
             return Evidence(np.inf, 1e-8, "a context for which no step size converges")
         kernel = np.exp(x[states[:-1]] @ x.T) / len(rewards)
@@ -287,7 +288,7 @@ def _claim(name, statement, kind, section, check):
     return Claim(name, "ours", statement, kind, CHAPTER + section, check)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     _claim(
         "step-size-range",
         r"Softmax TD converges for step size $\alpha$ iff all eigenvalues $\lambda$ of "
@@ -316,7 +317,7 @@ CLAIMS = (
         "An on-policy chain of three states diverges for every step size.",
         "proof",
         "three",
-        proof(certified.three_states, False, order=1),
+        proof(exact_chains.three_states, False, order=1),
     ),
     _claim(
         "divergence-temperature",
@@ -351,21 +352,21 @@ CLAIMS = (
         "The three states with a coordinate appended that equalises the norms converge.",
         "proof",
         "norms",
-        proof(certified.three_states_equal_norms, True),
+        proof(exact_chains.three_states_equal_norms, True),
     ),
     _claim(
         "equal-norms-four",
         "Four states with features of equal norm can diverge on-policy, for every step size.",
         "proof",
         "norms",
-        proof(certified.four_states_equal_norms, False, order=2),
+        proof(exact_chains.four_states_equal_norms, False, order=2),
     ),
     _claim(
         "equal-norms-five",
         r"So can five, with integer features and $\gamma=0.9$.",
         "proof",
         "norms",
-        proof(certified.five_states_equal_norms, False, order=3),
+        proof(exact_chains.five_states_equal_norms, False, order=3),
     ),
     _claim(
         "normaliser-condition",

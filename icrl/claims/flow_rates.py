@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.optimize import brentq
 
-from icrl.basins import follow, local_rate, norm_bound, polyak, random_start
 from icrl.claims.gradient_flow import PAPER, claim, near
-from icrl.claims.registry import Evidence, largest
-from icrl.gradient_flow import gradient_flow
-from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
-from icrl.richness import landing_point, richness
+from icrl.claims.registry import Claims, Evidence, largest
+from icrl.gradient_flow.basins import follow, local_rate, norm_bound, polyak, random_start
+from icrl.gradient_flow.flow import gradient_flow
+from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
 
 
 def slow_start(rng):
@@ -162,7 +162,7 @@ def bounded(rng):
     )
 
 
-CLAIMS = (
+CLAIMS = Claims(
     claim(
         "local-rate",
         "ours, sharpening " + PAPER + "Theorem 3.2",

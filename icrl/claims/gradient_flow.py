@@ -5,19 +5,18 @@ The rate and the reach of the flow are in :mod:`icrl.claims.flow_rates`.
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
-from icrl.gradient_flow import gradient_flow, mimicking_loss
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
+from icrl.gradient_flow.flow import gradient_flow, mimicking_loss
+from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
+from icrl.gradient_flow.whole_block import block_gradients, corner_flow
 from icrl.linear_transformer import (
-    LinearTransformer,
     actor_critic_prompt,
     actor_critic_weights,
     sarsa_prompt,
     sarsa_weights,
 )
-from icrl.mimicking_tasks import random_actor_critic_tasks, random_tasks
-from icrl.richness import landing_point, richness
 
 CHAPTER = "sec-gf-"
 PAPER = "Liang and Lai (2026), "
@@ -34,15 +33,6 @@ def random_prompts(rng, actor, tasks=30):
     return prompts, *actor_critic_weights(d, k, 1.0, 0.5), d + k
 
 
-def autograd(prompts, teacher, P, V, p):
-    """The loss of the whole block by its own forward pass, and its gradients in P and V."""
-    model = LinearTransformer(P.clone().requires_grad_(), V.clone().requires_grad_(), p)
-    wanted = LinearTransformer(*teacher, p).readout(prompts)
-    loss = ((model.readout(prompts) - wanted) ** 2).sum(-1).mean() / 2
-    loss.backward()
-    return loss.item(), model.P.grad.numpy(), model.V.grad.numpy()
-
-
 def gaussian_block(rng, size, p, corner):
     """Gaussian P and V; without ``corner`` the blocks P22 and V22 are zero."""
     P, V = torch.from_numpy(rng.normal(size=(2, size, size)))
@@ -57,7 +47,7 @@ def gradients(rng):
     for actor in (False, True) * 5:
         prompts, *teacher, p = random_prompts(rng, actor)
         P, V = gaussian_block(rng, prompts.shape[1], p, False)
-        value, by_P, by_V = autograd(prompts, teacher, P, V, p)
+        value, by_P, by_V = block_gradients(prompts, teacher, P, V, p)
         loss, m = mimicking_loss(prompts, *teacher, p), prompts.shape[1] - p - 1
         blocks = P[:m, m:].numpy(), V[m + 1 :, :m].numpy()
         score, values = loss.gradients(*blocks)
@@ -73,7 +63,7 @@ def proposition_3_1(rng):
         for corner in (False, True):
             prompts, *teacher, p = random_prompts(rng, actor)
             P, V = gaussian_block(rng, prompts.shape[1], p, corner)
-            _, by_P, by_V = autograd(prompts, teacher, P, V, p)
+            _, by_P, by_V = block_gradients(prompts, teacher, P, V, p)
             m = prompts.shape[1] - p - 1
             still = [by_P[:, :m], by_V[: m + 1]]  # P11 and P21; V11, V12 and the first rows below
             if not corner:
@@ -88,7 +78,7 @@ def balance(rng):
     for actor in (False, True) * 5:
         prompts, *teacher, p = random_prompts(rng, actor)
         P, V = gaussian_block(rng, prompts.shape[1], p, True)
-        _, by_P, by_V = autograd(prompts, teacher, P, V, p)
+        _, by_P, by_V = block_gradients(prompts, teacher, P, V, p)
         m = prompts.shape[1] - p - 1
         for columns in (slice(0, m), slice(m, None)):
             rows = (V.numpy() * by_V)[m + 1 :, columns].sum(), (P.numpy() * by_P)[columns, m:].sum()
@@ -100,27 +90,10 @@ def balance(rng):
     return Evidence(largest(errors), 1e-10, f"30 identities; drift of a flow {np.ptp(flow.balance):.0e}")
 
 
-def whole_block(rng, time=60.0):
+def whole_block(rng):
     """Drift of the law of the corner blocks along a flow of all of P and V, d = 1, by autograd."""
-    prompts = sarsa_prompt(
-        *rng.normal(size=(1, 60, 1)), *rng.normal(size=(2, 60, 4, 1)), rng.normal(size=(60, 4)), 0.8
-    )
-    teacher = sarsa_weights(1, 1.0)
-
-    def velocity(_, x):
-        P, V = torch.from_numpy(x.reshape(2, 5, 5))
-        return -np.array(autograd(prompts, teacher, P, V, 1)[1:]).ravel()
-
-    start = np.array([x.numpy() for x in teacher]) + 0.2 * rng.normal(size=(2, 5, 5))
-    solved = solve_ivp(velocity, (0, time), start.ravel(), "LSODA", rtol=1e-9, atol=1e-12)
-    P, V = np.moveaxis(solved.y.T.reshape(-1, 2, 5, 5), 1, 0)
-    corner, row = P[:, 3:, 3:], V[:, 4:, 3:]
-    symmetric, skew = (corner + corner.mT) / 2, (corner - corner.mT) / 2
-    laws = (row**2).sum(axis=(1, 2)) - (symmetric**2).sum(axis=(1, 2))
-    sizes = [np.linalg.norm(x[i]) for x in (symmetric, row) for i in (0, -1)]
-    seen = "P22 {:.3f} to {:.3f}, V22 {:.3f} to {:.3f}".format(*sizes)
-    drift = max(np.ptp(laws), np.ptp(skew, axis=0).max())
-    return Evidence(float(drift), 1e-6, f"{seen}; their law {laws[0]:+.4f} to {laws[-1]:+.4f}")
+    seen = corner_flow(60.0, rng)
+    return Evidence(seen.drift, 1e-6, str(seen))
 
 
 def near(rng, loss, scale, distance):
@@ -223,7 +196,7 @@ def claim(name, source, statement, kind, section, check):
     return Claim(name, source, statement, kind, CHAPTER + section, check)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     claim(
         "mimicking-gradients",
         "ours, from " + PAPER + "eq. (15)",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
+from scipy.stats import binomtest
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,27 @@ class Claim:
         return np.random.default_rng([seed, crc32(self.id.encode())])
 
 
+class Claims(tuple):
+    """Claims in the order of the book, ``Claims(a, b, ...)``; ``claims["theorem-1-shift"]`` is that one."""
+
+    def __new__(cls, *claims: Claim):
+        """From claims with ids that differ."""
+        ids = [claim.id for claim in claims]
+        if len(set(ids)) < len(ids):
+            twice = sorted({each for each in ids if ids.count(each) > 1})
+            raise ValueError(f"claims have the ids {', '.join(twice)} more than once; ids must differ")
+        return super().__new__(cls, claims)
+
+    def __getitem__(self, key):
+        """By id, or by position as in any tuple."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        found = next((claim for claim in self if claim.id == key), None)
+        if found is None:
+            raise KeyError(f"no claim has the id {key!r}; the ids are {', '.join(c.id for c in self)}")
+        return found
+
+
 def relative_error(computed, expected) -> float:
     """Largest difference, relative to the largest expected entry where that exceeds 1."""
     computed, expected = np.asarray(computed), np.asarray(expected)
@@ -65,6 +87,11 @@ def relative_error(computed, expected) -> float:
 def largest(errors: Iterable[float]) -> float:
     """The largest error; NaN if any is, so that a NaN can never hide."""
     return float(np.max(list(errors)))
+
+
+def upper_end(failures: int, runs: int) -> float:
+    """Upper end of the Clopper-Pearson interval (95 %) for the probability of a failure."""
+    return float(binomtest(failures, runs).proportion_ci(0.95, "exact").high)
 
 
 def table(claims: Iterable[Claim], seed: int) -> tuple[str, bool]:

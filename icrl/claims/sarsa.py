@@ -4,7 +4,8 @@ import numpy as np
 import sympy
 import torch
 
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
+from icrl.constructions.literal import SARSA_FAULTS, literal_sarsa
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.policy_improvement import sarsa_update
 from icrl.softmax_td import tabular_td
@@ -22,13 +23,6 @@ def random_window(rng):
     phi, phi_next = rng.normal(size=(2, n, d))
     phi_next[rng.random(n) < 0.2] = 0
     return rng.normal(size=d), phi, phi_next, rng.normal(size=n), float(rng.uniform(0, 0.99))
-
-
-def literal_readout(prompt, P, V, num_parameters):
-    """The block of eq. (1) with every column computed, in NumPy, then the foot of its last column."""
-    H = np.array(prompt)
-    after = H + (V @ H) @ (H.T @ P @ H) / (H.shape[1] - 1)
-    return after[-num_parameters:, -1]
 
 
 def random_scale(rng):
@@ -167,49 +161,24 @@ def share_of_visits(rng):
     return Evidence(largest(errors), 1e-12, "100 windows of up to 29 transitions between 6 pairs")
 
 
-CONTROLS = (
-    "sign of the current-value block",
-    "gamma missing from the prompt",
-    "parameter column not last",
-    "no constant 1 above the weights",
-)
-
-
-def broken(name, w, phi, phi_next, rewards, discount, alpha):
-    """What the block reads out when it is broken in one of the ways of ``CONTROLS``, or intact (None)."""
-    d = len(w)
-    P, V = (x.numpy().copy() for x in sarsa_weights(d, alpha))
-    gamma = 1 if name == CONTROLS[1] else discount
-    x = np.column_stack([phi, gamma * phi_next, rewards])
-    # Written out by hand: the package's own prompt refuses a discount of 1.
-    H = np.zeros((3 * d + 2, len(x) + 1))
-    H[: 2 * d + 1, :-1] = x.T
-    H[2 * d + 1 :, -1] = [0 if name == CONTROLS[3] else 1, *w]
-    if name == CONTROLS[0]:
-        P[:d] *= -1
-    if name == CONTROLS[2]:
-        H = np.roll(H, 1, axis=1)
-    return literal_readout(H, P, V, d)
-
-
 def control_misses(rng, name):
     """How far a broken block strays from SARSA's update, relative to the size of that update."""
     w, phi, phi_next, rewards = *rng.normal(size=(1, 4)), *rng.normal(size=(2, 12, 4)), rng.normal(size=12)
     expected = sarsa_update(w, phi, phi_next, rewards, 0.8, 0.5)
-    read = broken(name, w, phi, phi_next, rewards, 0.8, 0.5)
+    read = literal_sarsa(name, w, phi, phi_next, rewards, 0.8, 0.5)
     return float(np.abs(read - expected).max() / np.abs(expected - w).max())
 
 
 def controls(rng):
     """Each broken block must miss by 1e-2 of the update in most trials; error: what lacks from that."""
-    misses = [np.median([control_misses(rng, name) for _ in range(21)]) for name in CONTROLS]
+    misses = [np.median([control_misses(rng, name) for _ in range(21)]) for name in SARSA_FAULTS]
     error = float(np.maximum(0, 1e-2 - np.min(misses)))
     intact = largest(control_misses(rng, None) for _ in range(21))
     seen = f"4 x 21 broken blocks, closest median {min(misses):.0e}; intact {intact:.0e}"
     return Evidence(error if intact <= 1e-12 else np.inf, 0.0, seen)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     Claim(
         "readout-identity",
         PAPER + "Lemma C.1, eq. (15)",

@@ -5,40 +5,13 @@ import sympy
 import torch
 
 from icrl import mrp
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
-from icrl.claims.softmax_td import random_context
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
+from icrl.claims.weighted_softmax_td import random_context
+from icrl.constructions.literal import SOFTMAX_FAULTS, literal_forward
 from icrl.softmax_td import softmax_kernel, weighted_softmax_td
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 CHAPTER = "sec-st-"
-
-
-def literal_forward(
-    prompt, value, score, discount, num_layers, *, mask=True, moves=-1, clears=True, dual=False
-):
-    """The forward pass with every matrix of eqs. (1)-(3), (13)-(15), (18), (19) written out, in NumPy.
-
-    It shares no code with :class:`~icrl.softmax_transformer.SoftmaxTransformer`, and it can be broken
-    on purpose: ``mask=False`` lets the query be a source, ``moves=+1`` shifts the memory the wrong
-    way, ``clears=False`` leaves the old target in place. Returns the current-memory row
-    ``(num_layers+1, n+1)``.
-    """
-    z = np.asarray(prompt)
-    size, columns = z.shape
-    masked = np.zeros((columns, columns))
-    masked[-1] = -np.inf if mask else 0
-    shift = np.eye(columns, k=moves)  # (Y Pi)[:, j] = Y[:, j+1] for moves = -1
-    unit = np.eye(size)
-    u = unit - clears * np.outer(unit[-2], unit[-2])
-    w = discount * np.outer(unit[-2], unit[-1])
-    rows = [z[-1]]
-    for _ in range(num_layers):
-        logits = z.T @ score @ z + masked
-        weights = np.exp(logits - logits.max(axis=0))
-        y = value @ z @ (weights / weights.sum(axis=0))
-        z = z + y + w @ y @ shift if dual else u @ (z + y) + w @ (z + y) @ shift
-        rows.append(z[-1])
-    return np.array(rows)
 
 
 def theorem_1(head):
@@ -144,23 +117,15 @@ def symbolic_layer(rng):
     return Evidence(float(differences), 0.0, "n = 3, two layers: entries of Z that differ")
 
 
-CONTROLS = {
-    "no mask on the query": {"mask": False},
-    "last row [0, 1, 1, 0]": {"row": (1, 1, 0)},
-    "shift the wrong way": {"moves": 1},
-    "target row not cleared": {"clears": False},
-}
-
-
 def control_misses(rng, name, discount=0.8, layers=6):
     """How far a broken forward pass strays from softmax TD: relative error over layers and columns.
 
-    ``name`` is one of ``CONTROLS``, or None for the unbroken pass, which must not stray.
+    ``name`` is one of ``SOFTMAX_FAULTS``, or None for the unbroken pass, which must not stray.
     """
     process = mrp.boyan_chain(5, discount, rng)
     states = process.sample(12, rng)
     rewards, features = process.reward[states[:-1]], rng.normal(size=(5, 3))
-    options = dict(CONTROLS[name] if name else {})
+    options = dict(SOFTMAX_FAULTS[name] if name else {})
     value, score = softmax_td_weights(3)
     value[-1, -3:] = torch.tensor(options.pop("row", (1, 1, -1)))
     prompt = softmax_td_prompt(features, states, rewards).numpy()
@@ -171,14 +136,14 @@ def control_misses(rng, name, discount=0.8, layers=6):
 
 def controls(rng):
     """Each broken construction must miss by 1e-3 in most trials; error: what is lacking from that."""
-    misses = [np.median([control_misses(rng, name) for _ in range(21)]) for name in CONTROLS]
+    misses = [np.median([control_misses(rng, name) for _ in range(21)]) for name in SOFTMAX_FAULTS]
     error = float(np.maximum(0, 1e-3 - np.min(misses)))  # NumPy's max and min keep a NaN
     unbroken = largest(control_misses(rng, None) for _ in range(21))
     seen = f"4 x 21 broken passes, closest median {min(misses):.0e}; unbroken {unbroken:.0e}"
     return Evidence(error if unbroken <= 1e-12 else np.inf, 0.0, seen)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     Claim(
         "theorem-1-shift",
         "Xie et al. (2026), Theorem 1 and Lemma 1",

@@ -1,0 +1,150 @@
+"""The claims of the chapter `actor-critic`: they hold, and each fails when what it checks is broken."""
+
+import numpy as np
+import pytest
+import scipy.special
+
+from icrl import gymnasium_tasks, linear_transformer, mdp, policies
+from icrl.claims import actor_critic as claims
+from icrl.constructions import literal
+
+BY_ID = {claim.id: claim for claim in claims.CLAIMS}
+
+
+def check(name, seed=0):
+    return BY_ID[name].check(np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", BY_ID)
+def test_claims_hold(name):
+    """On random instances other than those of the book."""
+    evidence = check(name, seed=7)
+    assert evidence.holds, evidence
+
+
+def test_statements_fit_into_a_table():
+    """No bar, one section each, unique names."""
+    assert len(BY_ID) == len(claims.CLAIMS)
+    assert not any("|" in claim.statement + claim.source for claim in claims.CLAIMS)
+
+
+def changed(function, change):
+    """The function with its result changed."""
+    return lambda *args, **kwargs: change(function(*args, **kwargs))
+
+
+def last_row_negated(weights):
+    """The last row of V belongs to the actor."""
+    weights[1][-1] *= -1
+    return weights
+
+
+@pytest.mark.parametrize("name", ["theorem-3-3", "actor-critic-closed-loop", "sampled-actor-step"])
+def test_sign_of_the_actor(monkeypatch, name):
+    """beta g with the wrong sign."""
+    broken = changed(linear_transformer.actor_critic_weights, last_row_negated)
+    monkeypatch.setattr(claims, "actor_critic_weights", broken)
+    assert not check(name).holds
+
+
+def test_sign_of_the_next_features(monkeypatch):
+    """The score subtracts the next value."""
+
+    def flip(weights):
+        weights[0][:] = weights[0].abs() * -1
+        return weights
+
+    monkeypatch.setattr(
+        claims, "actor_critic_weights", changed(linear_transformer.actor_critic_weights, flip)
+    )
+    assert not check("theorem-3-3").holds
+
+
+@pytest.mark.parametrize("name", ["score", "saturated-policies"])
+def test_scores_that_are_not_centred(monkeypatch, name):
+    """The mean under the policy is not what is subtracted."""
+    monkeypatch.setattr(policies, "softmax_score", changed(policies.softmax_score, lambda g: g + 1))
+    assert not check(name).holds
+
+
+@pytest.mark.parametrize("name", ["actor-follows-gradient", "sampled-actor-step", "score"])
+def test_sign_of_the_score(monkeypatch, name):
+    """The gradient of minus the log-probability."""
+    monkeypatch.setattr(policies, "softmax_score", changed(policies.softmax_score, np.negative))
+    assert not check(name).holds
+
+
+@pytest.mark.parametrize("name", ["td-error-advantage", "pair-critic-stalls", "actor-follows-gradient"])
+def test_expectations_without_the_discount(monkeypatch, name):
+    """The critic's promise counted in full."""
+    expectations = claims.expectations
+
+    def broken(process, *rest):
+        object.__setattr__(process, "discount", (1 + process.discount) / 2)
+        return expectations(process, *rest)
+
+    monkeypatch.setattr(claims, "expectations", broken)
+    assert not check(name).holds
+
+
+def test_a_critic_of_states_that_stalls(monkeypatch):
+    """Were the state critic's step zero too, the contrast would be empty."""
+    zero = changed(claims.expectations, lambda result: (0 * result[0], 0 * result[1]))
+    monkeypatch.setattr(claims, "expectations", zero)
+    assert not check("pair-critic-stalls").holds
+
+
+def test_optimum_of_another_discount(monkeypatch):
+    """The oracle must notice a wrong discount, and a policy that is not improved to the end."""
+    backup = mdp.MarkovDecisionProcess._backup
+    monkeypatch.setattr(mdp.MarkovDecisionProcess, "_backup", lambda self, v: backup(self, 0.99 * v))
+    assert not check("optimal-q-oracle").holds
+    monkeypatch.undo()
+    uniform = {"optimal_q": lambda self: self.q_values(np.full(self.reward.shape, 1 / self.num_actions))}
+    monkeypatch.setattr(mdp.MarkovDecisionProcess, *uniform.popitem())
+    assert not check("optimal-q-oracle").holds
+
+
+@pytest.mark.parametrize("fault", ["alive", "reward", "transition", "start"])
+def test_conversions_that_go_wrong(monkeypatch, fault):
+    """Endings ignored, rewards shifted, successors of another action, a start of its own."""
+    read = gymnasium_tasks.read_table
+
+    def broken(env_id):
+        table = read(env_id)
+        if fault == "alive":
+            table["terminal"] = np.zeros_like(table["terminal"])
+        elif fault == "reward":
+            table["reward"], table["outcome_reward"] = table["reward"] + 0.5, table["outcome_reward"] + 0.5
+            table["terminal"] = np.zeros_like(table["terminal"])
+        elif fault == "transition":
+            for name in ("transition", "outcome_reward", "reward"):
+                table[name] = np.roll(table[name], 1, axis=1)
+        else:
+            table["start"] = np.eye(len(table["start"]))[1]
+        return table
+
+    monkeypatch.setattr(mdp, "read_table", broken)
+    assert not check("gymnasium-conversion").holds
+
+
+def test_controls_that_do_not_miss(monkeypatch):
+    """If a broken block equalled the intact one, or the intact one strayed, the claim would say so."""
+    broken = literal.literal_actor_critic
+    monkeypatch.setattr(literal, "literal_actor_critic", lambda *args: broken(*args[:-1], None))
+    assert not check("broken-blocks-miss").holds
+    monkeypatch.setattr(literal, "literal_actor_critic", lambda *args: 1.01 * broken(*args))
+    assert not check("broken-blocks-miss").holds
+
+
+def test_unstable_softmax(monkeypatch):
+    """Exponentials without the maximum subtracted."""
+
+    def naive(x, axis):
+        with np.errstate(over="ignore", invalid="ignore"):
+            odds = np.exp(x)
+            return odds / odds.sum(axis=axis, keepdims=True)
+
+    monkeypatch.setattr(scipy.special, "softmax", naive)
+    with pytest.raises(ValueError, match="nan"):
+        check("saturated-policies")

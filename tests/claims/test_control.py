@@ -1,0 +1,129 @@
+"""Every claim of the chapter holds, and fails where something behind it is broken on purpose."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import icrl.mdp
+from icrl.claims import control as chapter
+from icrl.control import loop, scores
+from icrl.control import updaters as learners
+from icrl.linear_transformer import sarsa_weights
+from icrl.policies import epsilon_greedy
+from icrl.policy_improvement import sarsa_update
+
+CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
+LOOPS = ("control-loop-sarsa", "control-loop-actor-critic", "control-loop-softmax")
+
+
+def holds(name, seed=5):
+    return CLAIMS[name].check(np.random.default_rng(seed)).holds
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The loops without Taxi, which is slow under typed tests."""
+    monkeypatch.setattr(chapter, "TASKS", chapter.TASKS[:4])
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_holds(name, small):
+    assert "|" not in CLAIMS[name].statement.replace(r"\vert", "")
+    assert holds(name)
+
+
+def changed(function, change):
+    """The function with its result passed through `change`."""
+    return lambda *args, **kwargs: change(function(*args, **kwargs))
+
+
+def endless(function):
+    """An updater that does not see where episodes end."""
+
+    def update(self, memory, roll, policies, discount):
+        return function(self, memory, roll._replace(ended=np.zeros_like(roll.ended)), policies, discount)
+
+    return update
+
+
+def first_action_wins(q, epsilon=0.0):
+    q = np.round(q, 10)
+    return epsilon_greedy(np.eye(q.shape[-1])[q.argmax(-1)], epsilon)
+
+
+def restarting(function):
+    """Every window begins a new episode."""
+    return lambda processes, policies, n, rng, starts: function(processes, policies, n, rng, None)
+
+
+def no_names(keys):
+    """Each column its own slot, as if no pair occurred twice."""
+    return np.broadcast_to(np.arange(keys.shape[1]), keys.shape).copy()
+
+
+UPDATERS = {LOOPS[0]: "LinearSarsa", LOOPS[1]: "ActorCritic", LOOPS[2]: "SoftmaxPairs"}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("fault", ["ends", "slots", "restart", "discount", "ties"])
+def test_a_broken_loop_is_not_the_plain_loop(name, fault, small, monkeypatch):
+    learner = getattr(learners, UPDATERS[name])
+    if fault == "ends":
+        monkeypatch.setattr(learner, "update", endless(learner.update))
+    elif fault == "slots":
+        monkeypatch.setattr(learners, "slots", no_names)
+    elif fault == "restart":
+        monkeypatch.setattr(loop, "rollout_batch", restarting(loop.rollout_batch))
+    elif fault == "discount":
+        monkeypatch.setattr(loop, "common_discount", changed(loop.common_discount, lambda x: 0.9 * x))
+    elif name == LOOPS[1]:
+        pytest.skip("an actor has no ties")
+    else:
+        monkeypatch.setattr(learners, "greedy", first_action_wins)
+    assert not holds(name)
+
+
+def test_a_layer_too_many(small, monkeypatch):
+    update = learners.SoftmaxPairs.update
+    monkeypatch.setattr(
+        learners.SoftmaxPairs,
+        "update",
+        lambda self, *args: update(replace(self, num_layers=self.num_layers + 1), *args),
+    )
+    assert not holds("control-loop-softmax")
+
+
+FAULTS = [
+    (
+        "oracle-on-gymnasium",
+        icrl.mdp.MarkovDecisionProcess,
+        "optimal_q",
+        changed(icrl.mdp.MarkovDecisionProcess.optimal_q, lambda q: 1.01 * q),
+    ),
+    ("exact-success", scores, "goals", lambda process: process.terminal),
+    (
+        "first-reward-time",
+        chapter,
+        "first_reward_time",
+        changed(chapter.first_reward_time, lambda t: 1.5 * t),
+    ),
+    (
+        "raised-rewards",
+        chapter,
+        "SoftmaxPairs",
+        lambda layers, tau, step, _: learners.SoftmaxPairs(layers, tau, step, "visited"),
+    ),
+    ("gauge", chapter, "regauge", lambda P, V, discount: learners.regauge(P, V, 0.9 * discount)),
+    ("raised-one-window", chapter, "sarsa_update", lambda *a: sarsa_update(*a[:-2], 0.9 * a[-2], a[-1])),
+    ("gauge", chapter, "regauge", lambda P, V, discount: (P, V)),
+    ("gauge-matters", chapter, "moved_block", lambda d, gamma, scale, rng: sarsa_weights(d, 1.0, scale)),
+    ("lost-gap", scores, "goals", lambda process: process.start > 0),
+    ("lost-gap", chapter, "score", changed(chapter.score, lambda s: s._replace(share=0.5 * s.share))),
+]
+
+
+@pytest.mark.parametrize(("name", "owner", "attribute", "broken"), FAULTS, ids=[f[0] for f in FAULTS])
+def test_fails_where_broken(name, owner, attribute, broken, monkeypatch):
+    monkeypatch.setattr(owner, attribute, broken)
+    assert not holds(name)

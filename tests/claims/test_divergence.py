@@ -1,0 +1,156 @@
+"""The claims of the chapter hold, and each fails when one sign or one term of its operator is changed."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+from icrl import contraction, softmax_td
+from icrl.claims import divergence as chapter
+from icrl.divergence import exact_chains, operators, search
+
+CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
+
+
+def evidence(name, seed=0):
+    return CLAIMS[name].check(np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_holds(name):
+    assert evidence(name, seed=1).holds
+
+
+def operator_with_plus_gamma(features, process):
+    matching = contraction.population_matching(features, process.stationary_distribution())
+    return matching @ (np.eye(process.num_states) + process.discount * process.transition)
+
+
+def far(features, distribution):
+    """Attention with the sign of the scores flipped: it prefers what is unlike."""
+    weights = distribution * np.exp(-(features @ features.T))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def flip_kernel(monkeypatch):
+    def kernel(self, x, y):
+        return (
+            -self.inverse_temperature * sum((a * b for a, b in zip(x, y, strict=True)), exact_chains.arb(0))
+        ).exp()
+
+    monkeypatch.setattr(exact_chains.ExactChain, "_kernel", kernel)
+
+
+def flip_gamma(monkeypatch):
+    operator = exact_chains.ExactChain.operator
+
+    def flipped(self, precision=128):
+        matching = operator(exact_chains.replace(self, discount=exact_chains.fmpq(0)), precision)
+        return matching * 2 - operator(self, precision)
+
+    monkeypatch.setattr(exact_chains.ExactChain, "operator", flipped)
+
+
+@pytest.mark.parametrize("flip", [flip_kernel, flip_gamma])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "three-states-diverge",
+        "divergence-temperature",
+        "equal-norms-rescue",
+        "equal-norms-four",
+        "equal-norms-five",
+    ],
+)
+def test_proofs_fail_on_a_flipped_sign(name, flip, monkeypatch):
+    flip(monkeypatch)
+    with contextlib.suppress(ArithmeticError):  # no verdict is no proof
+        assert not evidence(name).holds
+
+
+def test_tight_chain_fails_on_a_flipped_sign(monkeypatch):
+    flip_gamma(monkeypatch)
+    with contextlib.suppress(ArithmeticError):
+        assert not evidence("normaliser-condition-sharp").holds
+
+
+def test_a_larger_constant_in_the_condition_is_seen(monkeypatch):
+    monkeypatch.setattr(chapter, "LIMIT", exact_chains.fmpq(101, 100))
+    assert not evidence("normaliser-condition-mean").holds
+    assert not evidence("normaliser-condition-sharp").holds
+
+
+@pytest.mark.parametrize("name", ["two-states", "three-states-criterion"])
+def test_flipped_gamma_in_the_operator(name, monkeypatch):
+    monkeypatch.setattr(operators, "population_operator", operator_with_plus_gamma)
+    assert not evidence(name).holds
+
+
+def test_negative_operator(monkeypatch):
+    """The theorem holds for I + gamma P as well, so the whole sign is flipped."""
+    operator = operators.population_operator
+    monkeypatch.setattr(operators, "population_operator", lambda x, p: -operator(x, p))
+    assert not evidence("normaliser-condition").holds
+    assert not evidence("normaliser-condition-mean").holds
+
+
+def test_flipped_scores(monkeypatch):
+    monkeypatch.setattr(contraction, "population_matching", far)
+    monkeypatch.setattr(operators, "population_matching", far)
+    monkeypatch.setattr(chapter, "population_matching", far)
+    for name in ("two-states", "three-states-criterion", "equal-norms-three", "loudness"):
+        assert not evidence(name).holds
+
+
+def test_flipped_step_range(monkeypatch):
+    largest = operators.largest_step_size
+    monkeypatch.setattr(operators, "largest_step_size", lambda operator: 2 * largest(operator))
+    assert not evidence("step-size-range").holds
+
+
+def test_flipped_inflow(monkeypatch):
+    """nu P with the chain reversed in place of nu P."""
+    measure = search.measure
+
+    def reversed_chain(features, transition, discount):
+        return measure(features, transition.swapaxes(-1, -2), discount)
+
+    monkeypatch.setattr(operators, "measure", reversed_chain)
+    assert not evidence("normaliser-condition").holds
+
+
+def test_kept_normaliser(monkeypatch):
+    """With the softmax's normalisation the last claim is wrong."""
+    monkeypatch.setattr(operators, "unnormalised_operator", operators.population_operator)
+    assert not evidence("no-normalisation").holds
+
+
+def test_flipped_bare_kernel(monkeypatch):
+    def flipped(features, process):
+        kernel = np.exp(-features @ features.T) * process.stationary_distribution()
+        return kernel @ (np.eye(process.num_states) - process.discount * process.transition)
+
+    monkeypatch.setattr(operators, "unnormalised_operator", flipped)
+    assert not evidence("no-normalisation").holds
+
+
+def test_transformer_that_attends_to_the_unlike_does_not_blow_up(monkeypatch):
+    weights = chapter.softmax_td_weights
+
+    def flipped(num_features, step_size=1.0):
+        value, score = weights(num_features, step_size)
+        return value, 0 * score
+
+    monkeypatch.setattr(chapter, "softmax_td_weights", flipped)
+    assert not evidence("sampled-divergence").holds
+
+
+def test_context_sign(monkeypatch):
+    """The contexts of the two-state claim see a flipped sign of the discount, too."""
+    matrix = softmax_td.iteration_matrix
+    monkeypatch.setattr(
+        softmax_td,
+        "iteration_matrix",
+        lambda x, s, gamma, a=1.0: matrix(x, s, 0.0) - (matrix(x, s, gamma) - matrix(x, s, 0.0)),
+    )
+    assert not evidence("two-states").holds

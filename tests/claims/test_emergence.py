@@ -1,0 +1,112 @@
+"""Every claim of the chapter holds, and fails where something behind it is broken on purpose."""
+
+import numpy as np
+import pytest
+import torch
+
+from icrl.claims import emergence as chapter
+from icrl.pretraining import emergence, forward, trainer
+
+CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
+
+
+def holds(name, seed=5):
+    return CLAIMS[name].check(np.random.default_rng(seed)).holds
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_holds(name):
+    assert "|" not in CLAIMS[name].statement
+    assert holds(name)
+
+
+def operators_without_counts(scores, context, attention="softmax"):
+    """Every visited state is heard once, however often it was visited."""
+    visited = (context.visits > 0).to(context.visits)[..., None, :]
+    matching = (scores + visits_log(visited)).softmax(-1)
+    return matching, matching @ context.transition
+
+
+def visits_log(visits):
+    return torch.log(visits)
+
+
+def operators_of_predecessors(scores, context, attention="softmax"):
+    matching, _ = ORIGINAL["operators"](scores, context, attention)
+    return matching, matching @ context.transition.mT
+
+
+ORIGINAL = {
+    "operators": forward.table_operators,
+    "tables": forward.tables_of_counts,
+    "windows": trainer._windows,
+    "response": emergence.response,
+    "rows": emergence.horner_rows,
+    "state": torch.Generator.get_state,
+    "pretrain": trainer.pretrain,
+    "krylov": emergence.krylov,
+    "counts": emergence.tables,
+}
+
+
+def same_window(c, tasks):
+    """The target reads the prompt itself, not the window one step later."""
+    first, *_ = ORIGINAL["windows"](c, tasks)
+    return [first, first]
+
+
+def no_leak(rows, num_layers, *, discount, focus=1.0):
+    return ORIGINAL["response"](rows, num_layers, discount=discount)
+
+
+def untrained(c, g, **options):
+    run = ORIGINAL["pretrain"](c, g, **options)
+    first = [x[:1].expand_as(x) for x in (run.value_weights, run.score_weights)]
+    return run._replace(value_weights=first[0], score_weights=first[1])
+
+
+def forgetful(run, path):
+    """A checkpoint that does not keep the optimiser's moments."""
+    ORIGINAL["load"](run, path)
+    run.adam.state.clear()
+
+
+ORIGINAL["load"] = trainer.Trainer.load
+
+FAULTS = [
+    ("pretraining-tables", forward, "table_operators", operators_without_counts),
+    ("pretraining-tables", forward, "table_operators", operators_of_predecessors),
+    ("pretraining-gradients", forward, "table_operators", operators_without_counts),
+    ("pretraining-gradients", trainer, "_windows", same_window),
+    ("pretraining-resume", trainer.Trainer, "load", forgetful),
+    ("forward-polynomial", chapter, "matching_matrix", lambda x, s: np.eye(len(x))),
+    ("horner-reachability", emergence, "horner_rows", lambda p: ORIGINAL["rows"](p.flip(0))),
+    ("horner-reachability", forward, "table_operators", operators_of_predecessors),
+    ("construction-gap", forward, "table_operators", operators_of_predecessors),
+    ("two-jobs", emergence, "response", no_leak),
+    ("two-jobs", forward, "table_operators", operators_of_predecessors),
+    ("response-fit", emergence, "krylov", lambda p, r, g, k: ORIGINAL["krylov"](p.mT, r, g, k)),
+    ("response-fit", emergence, "tables", lambda s, r: ORIGINAL["counts"](s, r + r.mean())),
+    ("training-helps", chapter, "pretrain", untrained),
+    ("far-sighted-beats-construction", chapter, "pretrain", untrained),
+]
+
+
+@pytest.mark.parametrize(("claim", "place", "name", "fault"), FAULTS)
+def test_can_fail(monkeypatch, claim, place, name, fault):
+    monkeypatch.setattr(place, name, fault)
+    assert not holds(claim)
+
+
+def test_gradients_see_a_differentiated_target(monkeypatch):
+    """Without the stop-gradient the update is not TD's."""
+
+    class Live:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return False
+
+    monkeypatch.setattr(chapter.torch, "no_grad", Live)
+    assert not holds("pretraining-gradients")

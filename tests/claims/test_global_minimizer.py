@@ -1,0 +1,153 @@
+"""Every claim of the chapter holds, and fails where something behind it is broken on purpose."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from icrl.claims import global_minimizer as chapter
+from icrl.neu import limits
+from icrl.neu import loss as neu
+from icrl.softmax_transformer import SoftmaxTransformer
+
+CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
+ORIGINAL = {name: getattr(chapter, name) for name in vars(chapter)}
+
+
+def holds(name, seed=5):
+    return CLAIMS[name].check(np.random.default_rng(seed)).holds
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_holds(name):
+    assert "|" not in CLAIMS[name].statement.replace(r"\mid", "")
+    assert holds(name)
+
+
+def terms_with(**changes):
+    """`neu_terms` with some of its fields computed from the right ones."""
+
+    def broken(*args):
+        terms = ORIGINAL["neu_terms"](*args)
+        return dataclasses.replace(terms, **{name: change(terms) for name, change in changes.items()})
+
+    return broken
+
+
+def uniform(tasks, n):
+    """Windows of the right number, as if every trajectory were equally likely."""
+    windows = ENUMERATE(tasks, n)
+    return windows._replace(probability=np.full(len(windows.task), 1 / len(windows.task)))
+
+
+ENUMERATE, RETURNS = neu.TaskDistribution.enumerate, neu.TaskDistribution.returns
+
+
+def early(tasks, windows, rng):
+    """Returns from the state before the query."""
+    return RETURNS(tasks, windows._replace(states=windows.states[:, :-1]), rng)
+
+
+def late(tasks, windows, rng):
+    """Returns without their first reward."""
+    return RETURNS(tasks, windows, rng) - tasks.rewards[windows.task, windows.states[:, -2]]
+
+
+def biased(updates):
+    mean = updates.mean(axis=0)
+    return float(mean @ mean), ORIGINAL["squared_norm"](updates)[1]
+
+
+def too_sure(updates):
+    estimate, error = ORIGINAL["squared_norm"](updates)
+    return estimate, error / 2
+
+
+def no_growth(*args):
+    seen = ORIGINAL["asymptotics"](*args)
+    return seen._replace(target_slope=0.5 * seen.target_slope)
+
+
+def as_a_source(*args, **kwargs):
+    """A query that carries its reward: one entry of A no longer grows."""
+    seen = ORIGINAL["limit_gradient"](*args, **kwargs)
+    seen.gradients[:, 1, -2, -3] = 0
+    return seen
+
+
+def uncleared(self, prompt, update):
+    """A shift that adds to the target row instead of replacing it."""
+    shifted = SHIFT(self, prompt, update)
+    shifted = shifted.clone()
+    shifted[..., -2, :] += 0.1 * update[..., -2, :]
+    return shifted
+
+
+SHIFT = SoftmaxTransformer._shift
+
+FAULTS = [
+    ("neu-identity", neu.TaskDistribution, "enumerate", uniform),
+    ("neu-identity", chapter, "neu_terms", terms_with(next_truth=lambda t: t.truth)),
+    ("neu-cauchy-schwarz", chapter, "neu_terms", terms_with(next_value=lambda t: 50 * t.value)),
+    ("neu-cauchy-schwarz", chapter, "neu_terms", terms_with(truth=lambda t: 0.99 * t.value)),
+    ("neu-estimators", chapter, "neu_terms", terms_with(next_truth=lambda t: t.truth)),
+    ("neu-estimators", chapter, "neu_terms", terms_with(truth=lambda t: 0 * t.truth)),
+    ("neu-unbiased-square", chapter, "squared_norm", biased),
+    ("neu-unbiased-square", chapter, "squared_norm", too_sure),
+    ("neu-gradient-asymptotics", chapter, "asymptotics", no_growth),
+    ("neu-gradient-asymptotics", limits, "matching_matrix", lambda f, s: neu_matching(f, s).T),
+    ("neu-gradient-asymptotics", SoftmaxTransformer, "_shift", uncleared),
+    ("neu-gradient-limit", limits, "population_matching", lambda f, m: population(f, m[::-1])),
+    ("neu-gradient-limit", SoftmaxTransformer, "_shift", uncleared),
+    ("neu-gradient-limit-query", chapter, "limit_gradient", as_a_source),
+    ("neu-long-contexts", chapter, "limit_update", lambda *a: -ORIGINAL["limit_update"](*a)),
+    ("theorem-3", chapter, "limit_update", lambda *a: ORIGINAL["limit_update"](*a) + 1e-4),
+    ("theorem-3", limits, "population_matching", lambda f, m: 0.9 * population(f, m)),
+    ("neu-step-sizes", chapter, "limit_update", lambda t, k, step_size: ORIGINAL["limit_update"](t, k)),
+    ("neu-step-sizes", limits, "population_matching", lambda f, m: 0.8 * population(f, m)),
+    ("neu-other-order", neu.TaskDistribution, "enumerate", uniform),
+    ("neu-other-order", chapter, "neu_terms", terms_with(next_value=lambda t: t.value)),
+    ("neu-random-parameters", chapter, "softmax_td_weights", lambda d: flipped(d)),
+    ("neu-returns", neu.TaskDistribution, "returns", early),
+    ("neu-returns", neu.TaskDistribution, "returns", late),
+]
+neu_matching, population = limits.matching_matrix, limits.population_matching
+
+
+def flipped(num_features):
+    """The construction with the sign of its current entry wrong."""
+    value, score = ORIGINAL["softmax_td_weights"](num_features)
+    value[-1, -1] = 1
+    return value, score
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (-1, -1), (0, -1), (1, 0)])
+@pytest.mark.parametrize("claim", ["neu-identity", "neu-estimators"])
+def test_signs_of_the_second_form(monkeypatch, claim, signs):
+    """gamma error' - error with another sign in front of either part, or without it."""
+
+    def wrong(terms):
+        next_error = terms.next_value - terms.next_truth
+        bracket = signs[0] * terms.discount * next_error + signs[1] * terms.error
+        return bracket[:, None, None, None] * terms.gradient
+
+    monkeypatch.setattr(neu.Terms, "error_updates", property(wrong))
+    assert not holds(claim)
+
+
+def test_slopes_of_an_endless_context(monkeypatch):
+    """The two growing entries with the opposite sign."""
+
+    def wrong(*args, **kwargs):
+        seen = ORIGINAL["limit_gradient"](*args, **kwargs)
+        seen.gradients[:, 1, -2, -3:-1] *= -1
+        return seen
+
+    monkeypatch.setattr(chapter, "limit_gradient", wrong)
+    assert not holds("neu-gradient-limit")
+
+
+@pytest.mark.parametrize(("claim", "owner", "name", "fault"), FAULTS)
+def test_can_fail(monkeypatch, claim, owner, name, fault):
+    monkeypatch.setattr(owner, name, fault)
+    assert not holds(claim)

@@ -1,0 +1,159 @@
+"""Every claim of the chapter holds, and fails where something behind it is broken on purpose."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from icrl.claims import flow_rates as rates
+from icrl.claims import gradient_flow as chapter
+from icrl.gradient_flow import whole_block
+from icrl.gradient_flow.flow import MimickingLoss
+
+CLAIMS = {claim.id: claim for claim in chapter.CLAIMS + rates.CLAIMS}
+
+
+def holds(name, seed=5):
+    return CLAIMS[name].check(np.random.default_rng(seed)).holds
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_holds(name):
+    assert "|" not in CLAIMS[name].statement
+    assert holds(name)
+
+
+def changed(name, change, module=chapter):
+    """A function that the claims use, with its result passed through `change`."""
+    original = getattr(module, name)
+    return lambda *args, **kwargs: change(original(*args, **kwargs))
+
+
+def half_columns(loss):
+    return dataclasses.replace(loss, parameters=0.5 * loss.parameters)
+
+
+def leak(prompts):
+    """A datum above the parameters: one of the two zero blocks is not zero."""
+    prompts = prompts.clone()
+    prompts[:, 0, -1] = 1
+    return prompts
+
+
+def other_sign(result):
+    scale, score, value = result
+    return -scale, -score, -value
+
+
+def off_z(result):
+    scale, score, value = result
+    return scale, score + 1e-3, value
+
+
+class Drifting:
+    """A flow that grows by a thousandth."""
+
+    def __init__(self, flow):
+        self.times, self.losses = flow.times, flow.losses
+        self.scores, self.values = (
+            1.001 * flow.scores,
+            flow.values * np.linspace(1, 1.001, len(flow.times))[:, None, None],
+        )
+
+    @property
+    def balance(self):
+        return (self.values**2).sum(axis=(1, 2)) - (self.scores**2).sum(axis=(1, 2))
+
+
+def slower(flow):
+    return dataclasses.replace(flow, times=1.1 * flow.times)
+
+
+def steeper(seen):
+    return dataclasses.replace(seen, spectrum=1.5 * seen.spectrum)
+
+
+def wider(seen):
+    return dataclasses.replace(seen, margin=2 * seen.margin)
+
+
+def always(kind, name="random_tasks"):
+    original = getattr(chapter, name)
+    return lambda _, *args, **kwargs: original(kind, *args, **kwargs)
+
+
+def untilted(result):
+    """Autograd's loss and gradients, the one in P with a part that no flow of a loss has."""
+    value, by_P, by_V = result
+    return value, by_P + np.triu(by_P, 1), by_V
+
+
+def lost_mode(rate):
+    return rate._replace(expected=1.02 * rate.expected)
+
+
+FAULTS = [
+    ("mimicking-gradients", "mimicking_loss", lambda: changed("mimicking_loss", half_columns)),
+    ("proposition-3-1", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
+    ("flow-balance", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
+    ("flow-balance", "gradient_flow", lambda: changed("gradient_flow", Drifting)),
+    ("landing-point", "landing_point", lambda: changed("landing_point", off_z)),
+    ("landing-actor-critic", "landing_point", lambda: changed("landing_point", off_z)),
+    ("landing-actor-critic", "landing_point", lambda: changed("landing_point", other_sign)),
+    ("null-dimension", "random_tasks", lambda: always("gaussian")),
+    ("null-dimension", "random_tasks", lambda: always("one-hot")),
+    *(
+        ("null-dimension-actor-critic", "random_actor_critic_tasks", lambda kind=kind: always(kind, AC_TASKS))
+        for kind in ("gaussian", "one-hot", "ended")
+    ),
+    ("one-hot-manifold", "random_tasks", lambda: always("ended")),
+    ("one-hot-manifold", "random_tasks", lambda: always("gaussian")),
+    ("unprojected-landing-misses", "landing_point", lambda: changed("landing_point", other_sign)),
+]
+AC_TASKS = "random_actor_critic_tasks"
+RATE_FAULTS = [
+    ("local-rate", "gradient_flow", slower),
+    ("local-rate", "richness", steeper),
+    ("polyak-lojasiewicz", "richness", steeper),
+    ("gap-and-scale", "richness", lambda seen: steeper(steeper(steeper(seen)))),
+    ("escape-time", "gradient_flow", slower),
+    ("rate-by-modes", "follow", lambda landing: landing._replace(flow=slower(landing.flow))),
+    ("rate-by-modes", "richness", steeper),
+    ("rate-by-modes", "local_rate", lost_mode),
+    ("rate-by-modes", "local_rate", lambda rate: rate._replace(steepest=0.97 * rate.slope)),
+    ("polyak-at-the-end", "polyak", lambda ratios: 1.01 * ratios),
+    ("flow-is-bounded", "richness", wider),
+    ("flow-is-bounded", "norm_bound", lambda bound: 0.999 * bound),
+    ("flow-is-bounded", "bound_by_hand", lambda bounds: (0.02 * bounds[0], bounds[1])),
+]
+
+
+@pytest.mark.parametrize(("claim", "name", "fault"), FAULTS)
+def test_can_fail(monkeypatch, claim, name, fault):
+    monkeypatch.setattr(chapter, name, fault())
+    assert not holds(claim)
+
+
+@pytest.mark.parametrize(("claim", "name", "change"), RATE_FAULTS)
+def test_rates_can_fail(monkeypatch, claim, name, change):
+    monkeypatch.setattr(rates, name, changed(name, change, rates))
+    assert not holds(claim)
+
+
+def test_rates_see_a_wrong_jacobian(monkeypatch):
+    """The decay of the eigenvectors comes from the Jacobian at the end alone."""
+    original = MimickingLoss.jacobian
+    monkeypatch.setattr(MimickingLoss, "jacobian", lambda *args: 1.01 * original(*args))
+    assert not holds("rate-by-modes")
+
+
+def test_corner_law_sees_what_is_no_gradient(monkeypatch):
+    wrong = changed("block_gradients", untilted, whole_block)
+    monkeypatch.setattr(whole_block, "block_gradients", wrong)
+    assert not holds("corner-law")
+
+
+def test_gradients_see_a_lost_moment(monkeypatch):
+    original = MimickingLoss.gradients
+    monkeypatch.setattr(MimickingLoss, "gradients", lambda *args: [-x for x in original(*args)])
+    assert not holds("mimicking-gradients")

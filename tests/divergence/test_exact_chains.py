@@ -1,0 +1,96 @@
+"""Ball arithmetic: enclosures hold, exactness is insisted on, verdicts are proofs."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from flint import arb, fmpq
+
+from icrl import divergence, softmax_td
+from icrl.divergence import exact_chains
+from icrl.mrp import divergent_mrp
+
+EXAMPLES = [
+    divergence.three_states,
+    divergence.three_states_equal_norms,
+    divergence.four_states_equal_norms,
+    divergence.five_states_equal_norms,
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_floating_point_agrees(example):
+    process, features = example().floats()
+    expected = np.sort_complex(np.linalg.eigvals(divergence.population_operator(features, process)))
+    enclosed = np.sort_complex([complex(value) for value in example().eigenvalues()])
+    np.testing.assert_allclose(enclosed, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("example", EXAMPLES[1:])
+def test_norms_are_equal(example):
+    features = [
+        [x() if callable(x) else arb(exact_chains._rational("x", x)) for x in row]
+        for row in example().features
+    ]
+    norms = [sum((x * x for x in row), arb(0)) for row in features]
+    assert all(norm.overlaps(norms[0]) and (norm - norms[0]).rad() < 1e-10 for norm in norms)
+
+
+def test_three_states_are_those_of_the_package():
+    process, features = divergence.three_states().floats()
+    expected, expected_features = divergent_mrp()
+    np.testing.assert_array_equal(process.transition, expected.transition)
+    np.testing.assert_array_equal(features, expected_features)
+    assert process.discount == expected.discount
+
+
+def test_distribution_is_exact():
+    assert divergence.three_states().distribution == (fmpq(5, 11), fmpq(5, 11), fmpq(1, 11))
+
+
+def test_symmetric_functions_are_those_of_the_other_eigenvalues():
+    e = divergence.four_states_equal_norms().symmetric_functions()
+    values = sorted(
+        divergence.four_states_equal_norms().eigenvalues(), key=lambda v: abs(complex(v) - 0.001)
+    )[1:]
+    x, y, z = (value.real for value in values)
+    for computed, expected in zip(e, (x + y + z, x * y + x * z + y * z, x * y * z), strict=True):
+        assert (computed - expected).contains(0)
+        assert computed.rad() < 1e-25
+
+
+def test_context_is_its_own_iteration():
+    process, features = divergent_mrp()
+    states = np.append(process.sample(50, np.random.default_rng(0), start=0), [0, 1, 2, 0])
+    exact = divergence.exact_context(states, "9/10", [[1], [4], [5]])
+    operator = np.array([[float(x.mid()) for x in row] for row in exact.operator().tolist()])
+    expected = np.eye(3) - softmax_td.iteration_matrix(features, states, 0.9)
+    np.testing.assert_allclose(operator, expected, atol=1e-12)
+
+
+def test_undecided_is_no_verdict():
+    """Two chains side by side in one: 1 - gamma is a double eigenvalue, which no ball can isolate."""
+    transition = [["1/2", "1/2", 0], ["1/2", "1/2", 0], ["1/3", "1/3", "1/3"]]
+    with pytest.raises(ValueError, match="positive"):
+        divergence.exact_chain(transition, "1/2", [[0], [1], [2]])
+    pair = divergence.exact_context(np.array([0, 0]), 0, [[1]])
+    assert pair.converges()
+
+
+def test_tight_chain_at_fractions():
+    """The condition is that of its three numbers, and the verdict turns where it ends."""
+    for root, safe in ((Fraction(8, 5), False), (Fraction(3, 2), True)):
+        chain = divergence.tight_chain(Fraction(9, 10), root)
+        assert chain.converges() == safe
+        expected = 0.9 * (float(root) + 1 / float(root)) / 2
+        assert float(chain.mean_condition(256).mid()) == pytest.approx(expected, abs=1e-3)
+        assert (chain.mean_condition(256) < 1) == safe
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_mean_condition_is_that_of_the_normalisers(example):
+    process, features = example().floats()
+    z = np.exp(features @ features.T) @ process.stationary_distribution()
+    root = np.sqrt(z.max() / z.min())
+    expected = process.discount * (root + 1 / root) / 2
+    assert float(example().mean_condition().mid()) == pytest.approx(expected, rel=1e-9)
