@@ -16,6 +16,7 @@ from icrl.claims import (
     gradient_flow,
     sarsa,
     softmax_transformer,
+    standard_transformer,
     weighted_softmax_td,
 )
 from icrl.claims.registry import Claim, Claims, Evidence, table
@@ -33,6 +34,7 @@ CLAIMS = Claims(
     *gradient_flow.CLAIMS,
     *flow_rates.CLAIMS,
     *control.CLAIMS,
+    *standard_transformer.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "Claims", "Evidence", "table"]

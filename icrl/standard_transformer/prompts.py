@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
-from icrl.task_batches import WORLDS, Worlds, random_worlds, sample_states, transition_counts
+from icrl.pretraining import WORLDS, Worlds, random_worlds, sample_states, transition_counts
 
 
 class Prompts(NamedTuple):
@@ -88,7 +88,7 @@ def draw_prompts(
     """Fresh worlds, a stationary trajectory in each, and fresh names.
 
     Args:
-        kinds: of the worlds, see :func:`icrl.task_batches.random_worlds`; several are mixed in equal parts
+        kinds: of the worlds, see :func:`icrl.pretraining.random_worlds`; several are mixed in equal parts
             along the last batch axis.
         batch: batch shape, at least one axis.
         num_states: ``S``.

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl.pretraining import WORLDS, sample_states
 from icrl.standard_transformer.model import Architecture, initial_parameters, stacked_values
 from icrl.standard_transformer.prompts import Prompts, compressed, draw_prompts
-from icrl.task_batches import WORLDS, sample_states
 
 LOSSES = ("value", "td", "monte-carlo")
 """Regression on the true value, on the bootstrapped target, on sampled returns."""

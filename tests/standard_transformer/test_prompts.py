@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from icrl.pretraining import WORLDS, random_worlds
 from icrl.standard_transformer import Setting, draw_prompts, support
-from icrl.task_batches import WORLDS, random_worlds
 
 
 def generator(seed=0):
