@@ -11,13 +11,13 @@ from torch import Generator, Tensor
 
 from icrl.standard_transformer.behaviour import coefficients, jacobian
 from icrl.standard_transformer.hypotheses import basis, certainty_equivalence, empirical
-from icrl.standard_transformer.model import initial_parameters, readout_of, stacked_pass
+from icrl.standard_transformer.model import Pass, initial_parameters, readout_of, stacked_pass
 from icrl.standard_transformer.prompts import Prompts, compressed
 from icrl.standard_transformer.training import Setting, for_all_seeds, predict
 
 
-def traced(setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts):
-    """The forward pass of every seed on prompts ``(B,)``, taken apart: :class:`icrl...model.Pass`."""
+def traced(setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts) -> Pass:
+    """The forward pass of every seed on prompts ``(B,)``, taken apart."""
     with torch.no_grad():
         wide = for_all_seeds(prompts, len(parameters))
         return stacked_pass(setting.architecture, parameters, *compressed(wide))
