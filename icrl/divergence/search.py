@@ -19,7 +19,7 @@ UNSTABLE = -1e-7
 """A real part below this counts as negative in the search, above its opposite as positive."""
 
 FAMILIES = ("any norms", "equal norms")
-"""Of random chains: features of any norms, or all of one."""
+"""Random chains have features of any norms, or all of one norm."""
 
 
 def random_chains(

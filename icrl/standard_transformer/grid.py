@@ -48,7 +48,8 @@ def tasks() -> dict[str, Setting]:
 
 def seeded(name: str, what: str, root: int = 0, device: str = "cpu") -> torch.Generator:
     """The source of randomness of one part of one run; no run shares it with another."""
-    return torch.Generator(device).manual_seed(crc32(f"{name}: {what}".encode()) + (root << 32))
+    # 32 bits are all that torch's generator on the CPU makes of a seed.
+    return torch.Generator(device).manual_seed(crc32(f"{name}: {what}".encode(), root))
 
 
 def network_rows(*, run: str, root: int, steps: int, prompts: int, worlds: int, device: str) -> list[dict]:
