@@ -9,6 +9,8 @@ from icrl.claims import (
     certificate,
     contraction,
     control,
+    depth,
+    depth_optima,
     divergence,
     emergence,
     flow_rates,
@@ -35,6 +37,8 @@ CLAIMS = Claims(
     *gradient_flow.CLAIMS,
     *flow_rates.CLAIMS,
     *control.CLAIMS,
+    *depth.CLAIMS,
+    *depth_optima.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "Claims", "Evidence", "table"]

@@ -50,7 +50,9 @@ def test_row(claim):
     """It holds at seed 0, and is what its row says."""
     evidence, row = examine(claim)
     assert evidence.holds, evidence
-    assert rows().get(claim.id) == row, f"the row of this claim is now, to be pasted into {TABLE.name}:\n{row}"
+    assert rows().get(claim.id) == row, (
+        f"the row of this claim is now, to be pasted into {TABLE.name}:\n{row}"
+    )
 
 
 def test_no_row_without_a_claim():
