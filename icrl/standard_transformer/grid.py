@@ -24,9 +24,9 @@ FACTORS = {
     "ten states": {"num_states": 10, "num_names": 10},
     "mixed": {"kinds": ("boyan", "loop", "random")},
     "gaussian": {"gaussian": True, "num_names": 8},
-    "six layers": {"num_layers": 6},
-    "loss monte-carlo": {"loss": "monte-carlo"},
     "discount .99": {"discount": 0.99},
+    "loss monte-carlo": {"loss": "monte-carlo"},
+    "six layers": {"num_layers": 6},
     "short": {"num_transitions": 40},
     "loops": {"kinds": ("loop",)},
     "discount .9": {"discount": 0.9},
@@ -42,7 +42,7 @@ def tasks() -> dict[str, Setting]:
         for depth in (3, 1, 2, 4)
         for cell, setting in CELLS.items()
     }
-    last = {name: main.pop(name) for name in list(main)[-len(CELLS) + 1 :]}
+    last = {name: main.pop(name) for name in list(main)[-1:]}
     base = replace(CELLS["boyan .5 160"], num_seeds=1)
     return main | {name: replace(base, **change) for name, change in FACTORS.items()} | last
 
