@@ -16,7 +16,7 @@ CELLS = {
     "loop .9 160": Setting(kinds=("loop",), discount=0.9),
     "boyan .9 40": Setting(discount=0.9, num_transitions=40),
 }
-"""The main cases: a law of worlds with a discount and a length of context."""
+"""The main cases, each a law of worlds with a discount and a length of context."""
 
 FACTORS = {
     "loss td": {"loss": "td"},
