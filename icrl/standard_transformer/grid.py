@@ -30,7 +30,6 @@ FACTORS = {
     "short": {"num_transitions": 40},
     "loops": {"kinds": ("loop",)},
     "discount .9": {"discount": 0.9},
-    "eight names": {"num_names": 8},
 }
 """Changes of one factor of the first main case; one seed each, so an anecdote each."""
 
@@ -42,7 +41,7 @@ def tasks() -> dict[str, Setting]:
         for depth in (3, 1, 2, 4)
         for cell, setting in CELLS.items()
     }
-    last = {name: main.pop(name) for name in list(main)[-1:]}
+    last = {name: main.pop(name) for name in list(main)[-2:]}
     base = replace(CELLS["boyan .5 160"], num_seeds=1)
     return main | {name: replace(base, **change) for name, change in FACTORS.items()} | last
 
