@@ -111,7 +111,9 @@ def several_queries(rng):
         read = np.vstack([np.zeros(len(queries)), added.cumsum(axis=0)])
         columns, values = np.append(states, queries), np.hstack([expected, read])
         errors.append(relative_error(found, whole_prompt(features, columns, rewards, values, discount)))
-    return Evidence(largest(errors), 1e-12, "50 contexts, every state as a query, both heads, the whole prompt")
+    return Evidence(
+        largest(errors), 1e-12, "50 contexts, every state as a query, both heads, the whole prompt"
+    )
 
 
 def symbolic_layer(rng):
@@ -171,7 +173,7 @@ CLAIMS = Claims(
     Claim(
         "theorem-1-shift",
         "Xie et al. (2026), Theorem 1 and Lemma 1",
-        "The forward pass with the temporal shift is weighted softmax TD, at every layer and column.",
+        "The forward pass with the temporal shift is weighted softmax TD, in every layer, column and row.",
         "identity",
         CHAPTER + "theorem-1",
         theorem_1("shift"),
@@ -179,7 +181,7 @@ CLAIMS = Claims(
     Claim(
         "theorem-1-dual",
         "Xie et al. (2026), Theorem 1",
-        "The forward pass with the dual head is weighted softmax TD, at every layer and column.",
+        "The forward pass with the dual head is weighted softmax TD, in every layer, column and row.",
         "identity",
         CHAPTER + "theorem-1",
         theorem_1("dual"),
@@ -203,7 +205,7 @@ CLAIMS = Claims(
     ),
     Claim(
         "per-layer-step-sizes",
-        "ours",
+        "remark of Xie et al. (2026); for both heads ours",
         r"Scaling $V_l$ by $\alpha_l$ gives layer $l$ the step size $\alpha_l$.",
         "identity",
         CHAPTER + "extensions",
