@@ -17,8 +17,10 @@ from icrl.claims import (
     global_minimizer,
     gradient_flow,
     long_contexts,
+    safe_chains,
     sarsa,
     softmax_transformer,
+    theorem_2,
     weighted_softmax_td,
 )
 from icrl.claims.registry import Claim, Claims, Evidence, table
@@ -26,9 +28,11 @@ from icrl.claims.registry import Claim, Claims, Evidence, table
 CLAIMS = Claims(
     *weighted_softmax_td.CLAIMS,
     *softmax_transformer.CLAIMS,
+    *theorem_2.CLAIMS,
     *contraction.CLAIMS,
     *certificate.CLAIMS,
     *divergence.CLAIMS,
+    *safe_chains.CLAIMS,
     *global_minimizer.CLAIMS,
     *long_contexts.CLAIMS,
     *emergence.CLAIMS,
