@@ -20,6 +20,7 @@ from icrl.claims import (
     safe_chains,
     sarsa,
     softmax_transformer,
+    standard_transformer,
     theorem_2,
     weighted_softmax_td,
 )
@@ -43,6 +44,7 @@ CLAIMS = Claims(
     *control.CLAIMS,
     *depth.CLAIMS,
     *depth_optima.CLAIMS,
+    *standard_transformer.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "Claims", "Evidence", "table"]
