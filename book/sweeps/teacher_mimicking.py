@@ -50,6 +50,7 @@ def tables(
     batched: int,
     strict: int,
     short: int,
+    half: int,
     changed: int,
     tiny: int,
     seeds: int,
@@ -62,16 +63,16 @@ def tables(
     """Recovery, deployment and richness in the experiment of the chapter.
 
     ``--batched`` steps with ``--batch`` processes side by side; ``--strict`` and ``--short`` steps of one
-    window; ``--changed`` steps of each one-change control and ``--tiny`` of those at 2 states. ``--seeds``
-    starts share the draws of a training, ``--some`` those of the batched one. Richness for ``--states``
-    states and 4 actions, from ``--tasks`` tasks. Deployment in ``--worlds`` worlds of each kind, for
-    ``--windows`` windows.
+    window, ``--half`` of blocks that are deployed; ``--changed`` steps of each one-change control and
+    ``--tiny`` of those at 2 states. ``--seeds`` starts share the draws of a training, ``--some`` the longer
+    ones. Richness for ``--states`` states and 4 actions, from ``--tasks`` tasks. Deployment in ``--worlds``
+    worlds of each kind, for ``--windows`` windows.
     """
     whole = {"batch": batch, "windows": 1000, "learning_rate": 1e-3}
-    grid = [("change", name, change, changed, 2, seeds, 1) for name, change in CHANGES.items()]
-    grid += [("tiny", name, TINY | change, tiny, 2, seeds, 4) for name, change in WHAT_PROTECTS.items()]
-    grid += [("count", "one window, constant rate", STRICT | {"schedule": "constant"}, short, 6, seeds, 1)]
-    long = [("count", "one window", STRICT, strict, 7, seeds, 1)]
+    grid = [("tiny", name, TINY | change, tiny, 2, seeds, 2) for name, change in WHAT_PROTECTS.items()]
+    grid += [("change", name, change, changed, 2, seeds, 1) for name, change in CHANGES.items()]
+    grid += [("count", "one window, constant rate", STRICT | {"schedule": "constant"}, short, 6, some, 1)]
+    long = [("count", "one window", STRICT, strict, 6, some, 1)]
     long += [("count", "batched", whole, batched, 11, some, 1)]
     names = "part", "variant", "changes", "steps", "records", "seeds"
     calls = [
@@ -83,10 +84,10 @@ def tables(
         for rows in (grid, long)
     ]
     rows = run(training_rows, calls[0])
-    kinds = [{"features": x, "num_states": states, "num_tasks": tasks} for x in ("fresh", "one-hot")]
-    richness = run(experiment_richness_row, kinds)
+    given = {"features": "fresh", "num_states": states, "num_tasks": tasks}
+    richness = run(experiment_richness_row, [given])
     marks = sorted({max(1, windows // 20), max(1, windows // 4), windows})
-    given = {"runs": worlds, "windows": marks, "seeds": seeds, "steps": changed, "strict_steps": short}
+    given = {"runs": worlds, "windows": marks, "seeds": seeds, "steps": changed, "strict_steps": half}
     deployed = run(deployment_rows, [given | {"seed": run.seed}])
     run.write("teacher-mimicking", COLUMNS, rows + run(training_rows, calls[1]))  # the longest come last
     run.write("teacher-mimicking-richness", RICHNESS, richness)
@@ -98,23 +99,25 @@ SWEEP = Sweep(
     tables,
     full={
         "batch": 250,
-        "batched": 40_000,
-        "strict": 300_000,
+        "batched": 8000,
+        "strict": 100_000,
         "short": 50_000,
+        "half": 20_000,
         "changed": 4000,
         "tiny": 1200,
         "seeds": 5,
         "some": 3,
         "states": 9,
-        "tasks": 300,
+        "tasks": 200,
         "worlds": 100,
-        "windows": 400,
+        "windows": 200,
     },
     small={
         "batch": 3,
         "batched": 4,
         "strict": 6,
         "short": 6,
+        "half": 3,
         "changed": 2,
         "tiny": 2,
         "seeds": 2,

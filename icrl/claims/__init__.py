@@ -16,6 +16,7 @@ from icrl.claims import (
     gradient_flow,
     sarsa,
     softmax_transformer,
+    teacher_mimicking,
     weighted_softmax_td,
 )
 from icrl.claims.registry import Claim, Claims, Evidence, table
@@ -32,6 +33,7 @@ CLAIMS = Claims(
     *actor_critic.CLAIMS,
     *gradient_flow.CLAIMS,
     *flow_rates.CLAIMS,
+    *teacher_mimicking.CLAIMS,
     *control.CLAIMS,
 )
 

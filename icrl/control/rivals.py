@@ -22,7 +22,7 @@ from icrl.control.deployment import (
 from icrl.gradient_flow.experiment import Experiment, train_side_by_side, training_start
 from icrl.gradient_flow.worlds import Worlds
 
-STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.3)
+STEPS = (0.05, 0.2, 0.5, 1.0, 1.4)
 """Step sizes of the teacher that are tried, in features whose squared norm is 12 on average."""
 
 
@@ -122,7 +122,7 @@ def deployment_rows(
     }
     rows = []
     for discount in (0.5, 0.9):
-        for concentration in (1.0, 0.1, 0.03):
+        for concentration in (1.0, 0.03):
             setting = replace(base, discount=discount, concentration=concentration)
             tuning = _Table(setting, runs, [windows[-1]], seed + 2)
             for step in STEPS:
