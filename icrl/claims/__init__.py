@@ -9,14 +9,23 @@ from icrl.claims import (
     certificate,
     contraction,
     control,
+    depth,
+    depth_optima,
     divergence,
     emergence,
     flow_rates,
     global_minimizer,
     gradient_flow,
+    long_contexts,
+    safe_chains,
     sarsa,
     softmax_transformer,
+<<<<<<< HEAD
     teacher_mimicking,
+=======
+    standard_transformer,
+    theorem_2,
+>>>>>>> main
     weighted_softmax_td,
 )
 from icrl.claims.registry import Claim, Claims, Evidence, table
@@ -24,10 +33,13 @@ from icrl.claims.registry import Claim, Claims, Evidence, table
 CLAIMS = Claims(
     *weighted_softmax_td.CLAIMS,
     *softmax_transformer.CLAIMS,
+    *theorem_2.CLAIMS,
     *contraction.CLAIMS,
     *certificate.CLAIMS,
     *divergence.CLAIMS,
+    *safe_chains.CLAIMS,
     *global_minimizer.CLAIMS,
+    *long_contexts.CLAIMS,
     *emergence.CLAIMS,
     *sarsa.CLAIMS,
     *actor_critic.CLAIMS,
@@ -35,6 +47,9 @@ CLAIMS = Claims(
     *flow_rates.CLAIMS,
     *teacher_mimicking.CLAIMS,
     *control.CLAIMS,
+    *depth.CLAIMS,
+    *depth_optima.CLAIMS,
+    *standard_transformer.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "Claims", "Evidence", "table"]

@@ -5,6 +5,7 @@ from icrl.gradient_flow.basins import (
     FATES,
     Landing,
     LocalRate,
+    basin_row,
     fate,
     follow,
     growth,
@@ -12,6 +13,8 @@ from icrl.gradient_flow.basins import (
     norm_bound,
     polyak,
     random_start,
+    random_starts,
+    trainings_row,
 )
 from icrl.gradient_flow.experiment import (
     Experiment,
@@ -93,6 +96,7 @@ __all__ = [
     "Window",
     "Worlds",
     "alignment",
+    "basin_row",
     "block_gradients",
     "corner_flow",
     "experiment_richness_row",
@@ -113,6 +117,7 @@ __all__ = [
     "polyak",
     "random_actor_critic_tasks",
     "random_start",
+    "random_starts",
     "random_tasks",
     "random_worlds",
     "recovery",
@@ -122,5 +127,6 @@ __all__ = [
     "train_side_by_side",
     "training_rows",
     "training_start",
+    "trainings_row",
     "unseen_data",
 ]
