@@ -20,12 +20,8 @@ from icrl.claims import (
     safe_chains,
     sarsa,
     softmax_transformer,
-<<<<<<< HEAD
-    teacher_mimicking,
-=======
     standard_transformer,
     theorem_2,
->>>>>>> main
     weighted_softmax_td,
 )
 from icrl.claims.registry import Claim, Claims, Evidence, table
@@ -45,7 +41,6 @@ CLAIMS = Claims(
     *actor_critic.CLAIMS,
     *gradient_flow.CLAIMS,
     *flow_rates.CLAIMS,
-    *teacher_mimicking.CLAIMS,
     *control.CLAIMS,
     *depth.CLAIMS,
     *depth_optima.CLAIMS,

@@ -123,11 +123,8 @@ __all__ = [
     "myopic",
     "one_hot",
     "optimal",
-<<<<<<< HEAD
-    "permuted",
-=======
     "pack_block",
->>>>>>> main
+    "permuted",
     "raised",
     "read_block",
     "regauge",
