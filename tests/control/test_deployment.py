@@ -11,10 +11,7 @@ from icrl.control import (
     Teacher,
     deploy,
     deployment,
-    deployment_rows,
     from_data,
-    one_hot,
-    permuted,
     shares,
     values,
 )
@@ -140,29 +137,6 @@ def test_shares_are_ratios_of_means():
     gain = rng.normal(0.5, 1, 400)
     found = shares(gain, np.zeros(400), np.ones(400), rng)
     assert abs((found.high - found.low) / (2 * 1.96 * gain.std() / 20) - 1) < 0.1
-
-
-def test_one_hot_keeps_the_world_and_permuted_keeps_the_rows():
-    other = one_hot(WORLDS)
-    assert other.transition is WORLDS.transition or np.array_equal(other.transition, WORLDS.transition)
-    assert np.array_equal(other.features[3].reshape(8, 8), np.eye(8))
-    value = np.arange(24.0).reshape(2, 4, 3)
-    mixed = permuted(value, np.random.default_rng(0))
-    assert not np.array_equal(mixed, value)
-    assert np.array_equal(np.sort(mixed, axis=1), value)
-
-
-def test_the_long_run_in_small():
-    """Every learner in every kind of world; trained rows come with their paired differences."""
-    rows = deployment_rows(2, [1, 2], 2, 1, 1, 0)
-    kinds = {(row["discount"], row["concentration"]) for row in rows}
-    assert kinds == {(g, c) for g in (0.5, 0.9) for c in (1.0, 0.03)}
-    mine = [row for row in rows if (row["discount"], row["concentration"]) == (0.9, 0.03)]
-    assert {row["windows"] for row in mine} == {1, 2}
-    assert sum(row["learner"] == "trained" for row in mine) == 4
-    pick = {(row["learner"], row["spread"], row["windows"]): row for row in mine}
-    gap = pick["trained", 0.0, 2]["share"] - pick["teacher", 0.0, 2]["share"]
-    assert abs(pick["trained minus teacher", 0.0, 2]["share"] - gap) < 2e-4
 
 
 @pytest.mark.bad_input

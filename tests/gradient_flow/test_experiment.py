@@ -1,6 +1,4 @@
-"""The experiment at its size: worlds and windows, lessons, blocks side by side, recovery, what tasks tell."""
-
-from dataclasses import replace
+"""Algorithm 1 side by side: lessons by reference loops, blocks by the whole pass, steps by hand."""
 
 import numpy as np
 import pytest
@@ -8,16 +6,8 @@ import torch
 
 from icrl.gradient_flow import (
     Experiment,
-    experiment_tasks,
-    null_dimension,
-    random_worlds,
-    recovery,
-    richness,
-    spectrum,
     train_side_by_side,
-    training_rows,
     training_start,
-    unseen_data,
 )
 from icrl.gradient_flow import experiment as room
 from icrl.linear_transformer import (
@@ -29,7 +19,6 @@ from icrl.linear_transformer import (
 )
 from icrl.policies import softmax_score
 from icrl.policy_improvement import actor_critic_update, sarsa_update
-from icrl.rollouts import rollout_batch
 
 SMALL = {"num_states": 3, "num_actions": 2, "num_transitions": 7, "discount": 0.7, "step_size": 0.3}
 
@@ -42,81 +31,6 @@ def some_lesson(method, seed=0, batch=4):
     policies = room.behaviour(setting, worlds, parameters)
     window = worlds.window(policies, setting.num_transitions, rng)
     return setting, worlds, window, parameters, room.lesson(setting, worlds, window, parameters)
-
-
-# ------------------------------------------------------------------------------------------------ Worlds
-
-
-def test_worlds_are_drawn_as_the_paper_reports():
-    """Sizes, uniform rewards and features on (-1, 1), rows uniform on the simplex"""
-    worlds = random_worlds(400, np.random.default_rng(0))
-    assert worlds.features.shape == (400, 9, 4, 36)
-    assert worlds.discount == 0.5
-    for drawn in (worlds.outcome_reward, worlds.features):
-        assert abs(drawn.mean()) < 0.01
-        assert abs(drawn.var() - 1 / 3) < 0.01
-        assert drawn.min() > -1
-        assert drawn.max() < 1
-    # Dirichlet(1, ..., 1) on 9 states: the variance of an entry is 8 / (81 * 10).
-    for rows, tolerance in ((worlds.transition, 0.03), (worlds.start, 0.2)):
-        assert abs(rows.var() / (8 / 810) - 1) < tolerance
-    assert np.abs(np.corrcoef(worlds.features[:2].reshape(2, -1))[0, 1]) < 0.1
-
-
-def test_concentration_makes_rows_sparser_not_the_start():
-    """Concentration c: the variance of an entry is 8 / (81 (9 c + 1))."""
-    worlds = random_worlds(300, np.random.default_rng(1), concentration=0.1)
-    assert abs(worlds.transition.var() / (8 / 81 / 1.9) - 1) < 0.05
-    assert abs(worlds.start.var() / (8 / 810) - 1) < 0.2
-
-
-def test_reward_and_process_agree():
-    """Expected rewards by the process' own check, and its features left out."""
-    worlds = random_worlds(3, np.random.default_rng(2), num_states=4, num_actions=2)
-    process = worlds.process(2)
-    assert np.allclose(process.reward, worlds.reward[2])
-    assert np.array_equal(process.start, worlds.start[2])
-    with pytest.raises(ValueError, match="index is 3"):
-        worlds.process(3)
-
-
-def test_a_window_draws_what_rollouts_draw():
-    """The same uniforms in the same order: states, actions and rewards are equal, starts given or not."""
-    rng = np.random.default_rng(3)
-    worlds = random_worlds(5, rng, num_states=4, num_actions=3)
-    policies = rng.dirichlet(np.ones(3), size=(5, 4))
-    processes = [worlds.process(i) for i in range(5)]
-    for starts in (None, np.array([0, 3, 1, 2, 2])):
-        ours = worlds.window(policies, 12, np.random.default_rng(4), starts)
-        theirs = rollout_batch(processes, policies, 12, np.random.default_rng(4), starts)
-        for name in ("states", "actions", "rewards"):
-            assert np.array_equal(getattr(ours, name), getattr(theirs, name))
-        assert np.array_equal(
-            worlds.seen(ours)[2, 5], worlds.features[2, ours.states[2, 5], ours.actions[2, 5]]
-        )
-
-
-def test_learners_side_by_side_share_draws():
-    """Each of two learners sees what it would see alone, and the same if it acts the same."""
-    rng = np.random.default_rng(5)
-    worlds = random_worlds(3, rng, num_states=4, num_actions=3)
-    policies = rng.dirichlet(np.ones(3), size=(2, 3, 4))
-    both = worlds.window(policies, 9, np.random.default_rng(6))
-    for k in range(2):
-        alone = worlds.window(policies[k], 9, np.random.default_rng(6))
-        assert all(np.array_equal(x[k], y) for x, y in zip(both, alone, strict=True))
-
-
-def test_action_values_by_a_loop():
-    """One world and one pair at a time."""
-    worlds = random_worlds(2, np.random.default_rng(7), num_states=3, num_actions=2)
-    w = np.random.default_rng(8).normal(size=(2, 6))
-    values = worlds.action_values(w)
-    for b, s, a in np.ndindex(2, 3, 2):
-        assert np.isclose(values[b, s, a], w[b] @ worlds.features[b, s, a])
-
-
-# ------------------------------------------------------------------------------------- Teacher and block
 
 
 def test_the_lesson_is_the_reference_update():
@@ -289,83 +203,6 @@ def test_the_start_is_xaviers():
         assert abs(x.std() / (bound / 3**0.5) - 1) < 0.02
 
 
-# ------------------------------------------------------------------------------------- Recovery, richness
-
-
-def test_recovery_of_the_construction_itself():
-    """Any scale, both signs; a disturbed entry shows in the error of its block and in no other."""
-    setting = Experiment(**SMALL)
-    P, V = setting.teacher()
-    for c in (0.3, -2.0):
-        seen = recovery(setting, c * P, V / c)
-        assert np.isclose(seen.scale, c)
-        assert max(seen.score_error, seen.value_error) < 1e-15
-        assert np.isclose(seen.score_cosine, np.sign(c))
-        assert np.isclose(seen.value_cosine, np.sign(c))
-    other = V.copy()
-    other[0, 1] += 0.1  # where the teacher has 0: the scale stays
-    seen = recovery(setting, P, other)
-    assert seen.score_error < 1e-15
-    assert np.isclose(seen.value_error, 0.1 / np.linalg.norm(V))
-    # Blocks with the wrong product are not the construction at any scale.
-    seen = recovery(setting, 2 * P, 2 * V)
-    assert np.isclose(seen.scale, 1)
-    assert np.isclose(seen.score_error, 1)
-    assert np.isclose(seen.value_error, 1)
-
-
-def test_unseen_directions_change_nothing_and_are_projected_off():
-    """z' x = 0 in every column of a lesson; moves along z are not seen by the projected measure."""
-    for kind in ("one-hot", "fixed"):
-        setting, rng = Experiment(features=kind, **SMALL), np.random.default_rng(5)
-        table = room.fixed_table(setting, np.random.default_rng(3)) if kind == "fixed" else None
-        z = unseen_data(setting, table)
-        assert z.shape == (13, 1)
-        assert np.isclose(np.linalg.norm(z), 1)
-        for given in lessons(4, features=kind):
-            assert np.abs(given.data @ z).max() < 1e-12
-        P, V = setting.teacher()
-        moved = P + z @ rng.normal(size=(1, 7)), V + rng.normal(size=(6, 1)) @ z.T
-        assert recovery(setting, *moved).score_error > 0.1
-        off = recovery(setting, *moved, z)
-        assert max(off.score_error, off.value_error) < 1e-12
-    assert unseen_data(Experiment(**SMALL)).shape == (13, 0)
-
-
-def test_experiment_tasks_are_rich_with_fresh_features_only():
-    """One null direction and the full span, against 2 d + 2 = 14 with one table for all."""
-    rng = np.random.default_rng(0)
-    for kind, null in (("fresh", 1), ("fixed", 14), ("one-hot", 14)):
-        loss = experiment_tasks(Experiment(num_states=3, num_actions=2, features=kind), 900, rng)
-        seen = richness(loss)
-        assert seen.null_dimension == null
-        assert seen.rich == (kind == "fresh")
-        values = spectrum(loss, chunk=250)
-        assert null_dimension(values) == null
-        assert np.allclose(values, seen.spectrum / seen.spectrum[0], atol=1e-10)
-
-
-def test_tasks_of_a_later_window_use_the_evolved_weights():
-    """The parameter column of window 3 is that of the stream's third lesson."""
-    setting = Experiment(**SMALL)
-    loss = experiment_tasks(setting, 2, np.random.default_rng(3), windows=3)
-    assert np.allclose(loss.parameters, lessons(3)[2].column)
-
-
-def test_training_rows_name_what_they_measured():
-    """A row for each seed and moment, the start left out; projected errors where something is unseen."""
-    change = {"num_states": 2, "num_actions": 2, "batch": 2, "windows": 2, "features": "fixed"}
-    rows = training_rows("part", "name", change, steps=4, draws=1, seeds=2, records=3, seed=0)
-    assert [(row["seed"], row["step"]) for row in rows] == [(0, 2), (1, 2), (0, 4), (1, 4)]
-    assert all(row["score_off"] != row["score_error"] for row in rows)
-    setting = replace(Experiment(), **change)
-    blocks = training_start(setting, 2, np.random.default_rng([0, 1, 0]))
-    run = train_side_by_side(setting, 4, *blocks, np.random.default_rng([0, 1, 1]), records=3)
-    assert rows[-1]["loss"] == float(f"{run.losses[-1, 1]:.4g}")
-
-
-# ---------------------------------------------------------------------------------------------- Bad input
-
 BAD = [
     ({"method": "q-learning"}, "method is 'q-learning'"),
     ({"features": "random"}, "features is 'random'"),
@@ -395,31 +232,8 @@ def test_refuses_settings(options, message):
 
 
 @pytest.mark.bad_input
-def test_refuses_worlds_and_blocks_that_do_not_fit():
-    worlds = random_worlds(2, np.random.default_rng(0), num_states=3, num_actions=2)
-    for name, value, message in (
-        ("transition", worlds.transition[:, :, 0], "transition has shape"),
-        ("transition", 0.5 * worlds.transition, "transition row 0, 0, 0 sums to 0.5"),
-        ("outcome_reward", worlds.outcome_reward[:1], "outcome_reward has shape"),
-        ("start", worlds.start + 1, "start row 0 sums to"),
-        ("features", worlds.features[:, :2], "features has shape"),
-        ("features", np.full_like(worlds.features, np.nan), "must be finite"),
-        ("discount", 1.0, "discount is 1"),
-        ("state_features", np.ones((2, 2, 3)), "state_features has shape"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            replace(worlds, **{name: value})
+def test_refuses_blocks_that_do_not_fit():
     rng = np.random.default_rng(0)
-    for options, message in (
-        ({"features": "dense"}, "features is 'dense'"),
-        ({"features": np.ones((2, 2, 4))}, "features has shape"),
-        ({"concentration": 0.0}, "concentration is 0"),
-        ({"num_state_features": 0}, "num_state_features is 0"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            random_worlds(2, rng, num_states=3, num_actions=2, **options)
-    with pytest.raises(ValueError, match="batch is 0"):
-        random_worlds(0, rng)
     setting = Experiment(**SMALL)
     blocks = training_start(setting, 2, rng)
     with pytest.raises(ValueError, match="value has shape"):
@@ -428,7 +242,3 @@ def test_refuses_worlds_and_blocks_that_do_not_fit():
         train_side_by_side(setting, 0, *blocks, rng)
     with pytest.raises(ValueError, match="records is 1"):
         train_side_by_side(setting, 3, *blocks, rng, records=1)
-    with pytest.raises(ValueError, match="scores has shape"):
-        recovery(setting, blocks[0][:, 1:], blocks[1])
-    with pytest.raises(ValueError, match="num_tasks is 0"):
-        experiment_tasks(setting, 0, rng)
