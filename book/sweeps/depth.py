@@ -33,7 +33,6 @@ def tables(run: Run, *, steps: int, networks: int, layers: int) -> None:
                     weights=weights,
                     num_seeds=networks,
                     num_steps=steps,
-                    learning_rate=0.05,
                 )
                 grid.append({"configuration": asdict(chosen), "seed": run.seed})
     run.write("depth", COLUMNS, run(trained_layer_rows, grid))
@@ -42,7 +41,7 @@ def tables(run: Run, *, steps: int, networks: int, layers: int) -> None:
 SWEEP = Sweep(
     __file__,
     tables,
-    full={"steps": 2000, "networks": 12, "layers": 4},
+    full={"steps": 1200, "networks": 12, "layers": 3},
     small={"steps": 20, "networks": 2, "layers": 2},
 )
 if __name__ == "__main__":
