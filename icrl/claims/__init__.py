@@ -18,8 +18,11 @@ from icrl.claims import (
     global_minimizer,
     gradient_flow,
     long_contexts,
+    safe_chains,
     sarsa,
     softmax_transformer,
+    standard_transformer,
+    theorem_2,
     weighted_softmax_td,
 )
 from icrl.claims.registry import Claim, Claims, Evidence, table
@@ -27,9 +30,11 @@ from icrl.claims.registry import Claim, Claims, Evidence, table
 CLAIMS = Claims(
     *weighted_softmax_td.CLAIMS,
     *softmax_transformer.CLAIMS,
+    *theorem_2.CLAIMS,
     *contraction.CLAIMS,
     *certificate.CLAIMS,
     *divergence.CLAIMS,
+    *safe_chains.CLAIMS,
     *global_minimizer.CLAIMS,
     *long_contexts.CLAIMS,
     *emergence.CLAIMS,
@@ -41,6 +46,7 @@ CLAIMS = Claims(
     *control.CLAIMS,
     *depth.CLAIMS,
     *depth_optima.CLAIMS,
+    *standard_transformer.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "Claims", "Evidence", "table"]

@@ -30,7 +30,9 @@ def test_chains_at_the_edge_of_rounding_are_decided():
     verdicts = []
     for seed in range(3):
         chains = divergence.random_chains(2000, 8, np.random.default_rng(seed))
-        edge = np.flatnonzero(np.abs(divergence.measure(*chains)["margin"]) < 1e-7)
+        margin = divergence.measure(*chains)["margin"]
+        edge = np.flatnonzero(np.abs(margin) < 1e-7)
+        edge = edge[np.argsort(margin[edge])]  # those that floating point calls unstable first
         for i in edge[:15]:
             x, transition, discount = (part[i] for part in chains)
             with mpmath.workdps(60):
@@ -73,3 +75,16 @@ def test_climbs_end_at_chains_that_provably_diverge():
 def test_counts_that_are_refused():
     with pytest.raises(ValueError, match="instances is 0; it must be at least 1"):
         next(random_batches(0, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("equal_norms", [False, True])
+def test_every_chain_draws_its_own_dimension(equal_norms):
+    """Else the chains of a batch would not be independent, and an interval from their number too narrow."""
+    x, *_ = divergence.random_chains(600, 5, np.random.default_rng(5), equal_norms=equal_norms)
+    dimension = (x != 0).any(axis=1).sum(axis=-1)
+    lowest = 2 if equal_norms else 1
+    counts = np.bincount(dimension, minlength=4)[lowest:]
+    assert counts.sum() == 600
+    share = 1 / len(counts)
+    assert np.abs(counts / 600 - share).max() < 4 * np.sqrt(share * (1 - share) / 600)
+    assert (np.diff(dimension) != 0).mean() > 0.4
