@@ -22,6 +22,7 @@ from icrl.claims import (
     sarsa,
     softmax_transformer,
     standard_transformer,
+    teacher_mimicking,
     theorem_2,
     weighted_softmax_td,
 )
@@ -43,6 +44,7 @@ CLAIMS = Claims(
     *actor_critic.CLAIMS,
     *gradient_flow.CLAIMS,
     *flow_rates.CLAIMS,
+    *teacher_mimicking.CLAIMS,
     *control.CLAIMS,
     *depth.CLAIMS,
     *depth_optima.CLAIMS,
