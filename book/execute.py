@@ -148,7 +148,7 @@ def main():
         stale += [file.name for file in changed]
         if not options.check:
             for file in changed:
-                file.write_text(texts[file])
+                file.write_text(texts[file], newline="\n")
             save_emblem(notebook)
     if options.check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run `make notebooks`")

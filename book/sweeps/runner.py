@@ -29,6 +29,8 @@ import inspect
 import io
 import json
 import os
+import reprlib
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +44,8 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+SHORT = reprlib.Repr()  # arguments may be long; a message shows each, shortened
+SHORT.maxdict, SHORT.maxstring = 40, 80
 Row = dict[str, object]
 
 
@@ -114,12 +118,14 @@ class Run:
                     arguments["seed"] = int(state[0] >> np.uint64(1))
                 signature.bind(**arguments)
             except TypeError as error:
-                raise ValueError(f"task {i} of {name} has the arguments {arguments}: {error}") from None
+                raise ValueError(
+                    f"task {i} of {name} has the arguments {SHORT.repr(arguments)}: {error}"
+                ) from None
             text = json.dumps([name, arguments, code], sort_keys=True)
             path = self.shards / f"{task.__name__}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
             if path in calls:
                 raise ValueError(
-                    f"task {i} of {name} has the arguments {arguments}, as one before it; "
+                    f"task {i} of {name} has the arguments {SHORT.repr(arguments)}, as one before it; "
                     "give each its own, a number for example"
                 )
             calls[path] = arguments
@@ -166,6 +172,11 @@ class Sweep:
     full: dict[str, int | float | str]
     small: dict[str, int | float | str]
 
+    def command(self, seed: int, configuration: dict[str, int | float | str]) -> str:
+        """What makes the tables of this configuration: the first line of each."""
+        words = [word for option, value in configuration.items() for word in (f"--{option}", str(value))]
+        return shlex.join(["python", f"book/sweeps/{Path(self.script).name}", "--seed", str(seed), *words])
+
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """The command line of the script."""
         if arguments is None and any(os.environ.get(name) != "1" for name in ONE_THREAD):
@@ -211,11 +222,12 @@ class Sweep:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 parser.error(f"{folder} cannot be made a folder: {error}")
-        words = [parser.prog, "--seed", str(options.seed)]
-        words += [word for option, value in configuration.items() for word in (f"--{option}", str(value))]
-        run = Run(options.seed, " ".join(words), options.shards, output, options.jobs, options.fresh)
+        command = self.command(options.seed, configuration)
+        run = Run(options.seed, command, options.shards, output, options.jobs, options.fresh)
         try:
             self.tables(run, **configuration)
+        except ValueError as error:
+            parser.error(str(error))
         except KeyboardInterrupt:
             sys.exit(
                 f"\nStopped. Finished tasks are kept in {run.shards}; the same command goes on from there."
@@ -229,7 +241,7 @@ def leave_shard(task: Callable, arguments: dict, path: Path) -> str | None:
         rows = [rows] if isinstance(rows, dict) else list(rows)
         replace(path, json.dumps(rows, default=lambda number: number.item()))
     except Exception:
-        return f"{task.__name__} failed with the arguments {arguments}\n{traceback.format_exc()}"
+        return f"{task.__name__} failed with the arguments {SHORT.repr(arguments)}\n{traceback.format_exc()}"
     return None
 
 

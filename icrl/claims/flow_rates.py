@@ -194,7 +194,7 @@ CLAIMS = Claims(
         r"Near 0 a start grows like $e^{\sigma_jt}$ along the singular directions of the coupling: from size "
         r"$\varepsilon$ it leaves after $\ln(1/\varepsilon)/\sigma_1+O(1)$.",
         "limit",
-        "saddle",
+        "sec-tm-saddle",
         escape,
     ),
     claim(
@@ -221,7 +221,7 @@ CLAIMS = Claims(
         r"For rich tasks $\lVert\bar V_{21}\rVert\lVert P_{12}\rVert\le\sqrt2(\sqrt{2\ell}+\sqrt{2\ell(0,0)})"
         r"/\chi$, $\chi$ the smallest singular value of the tasks: every flow is bounded.",
         "bound",
-        "reach",
+        "sec-tm-reach",
         bounded,
     ),
 )

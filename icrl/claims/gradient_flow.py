@@ -192,8 +192,9 @@ def unprojected(rng):
 
 
 def claim(name, source, statement, kind, section, check):
-    """A claim of this chapter."""
-    return Claim(name, source, statement, kind, CHAPTER + section, check)
+    """A claim of this chapter, or of the section with the whole label that is given."""
+    where = section if section.startswith("sec-") else CHAPTER + section
+    return Claim(name, source, statement, kind, where, check)
 
 
 CLAIMS = Claims(

@@ -24,9 +24,9 @@ from icrl.divergence.search import (
     UNSTABLE,
     exact,
     hill_climb,
+    random_batches,
     random_cells,
     random_chains,
-    read,
     tightest,
 )
 
@@ -46,9 +46,9 @@ __all__ = [
     "measure",
     "normaliser_condition",
     "population_operator",
+    "random_batches",
     "random_cells",
     "random_chains",
-    "read",
     "three_states",
     "three_states_equal_norms",
     "tight_chain",

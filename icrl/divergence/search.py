@@ -3,10 +3,8 @@
 Ours; see :doc:`/book/divergence`.
 """
 
-import argparse
-import csv
+from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +17,9 @@ FAMILIES = ("any norms", "equal norms")
 
 UNSTABLE = -1e-7
 """A real part below this counts as negative in the search, above its opposite as positive."""
+
+FAMILIES = ("any norms", "equal norms")
+"""Of random chains: features of any norms, or all of one."""
 
 
 def random_chains(
@@ -103,28 +104,40 @@ def _chains(state):
     return features, _softmax(logits), 1 / (1 + np.exp(-odds))
 
 
-def random_cells(instances: int, rng: np.random.Generator) -> list[dict]:
-    """Random chains counted by where they lie in the plane of the two conditions.
+def random_batches(
+    instances: int, rng: np.random.Generator
+) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Families and batches of 200 random chains: half of them in each family, in equal parts of five sizes.
 
-    Half of them in each family, in equal parts with 3, 4, 5, 6 and 8 states. A cell is a half decade of
-    ``sharp`` (1e-4 .. 1e12) by a half decade of ``attention`` (1e-8 .. 10); what lies beyond is put in the
-    last cell. Chains with a real part within 1e-7 of 0, which rounding might have moved across, are decided
-    in ball arithmetic; undecided are those where that fails.
+    Args:
+        instances: how many chains altogether; made a multiple of 2000, at least one.
+        rng: source of randomness.
     """
-    cells = {}
-    chunks = max(1, instances // (10 * 200))
+    chunks = max(1, valid.count("instances", instances, 1) // (10 * 200))
     for family in FAMILIES:
         for size in (3, 4, 5, 6, 8) * chunks:
-            chains = random_chains(200, size, rng, equal_norms=family == "equal norms")
-            seen = measure(*chains)
-            x = np.floor(2 * np.log10(seen["sharp"]).clip(-4, 11.9)) / 2
-            y = np.floor(2 * np.log10(seen["attention"]).clip(-8, 0.9)) / 2
-            for i, margin in enumerate(seen["margin"]):
-                converges = _converges(*(part[i] for part in chains)) if margin <= -UNSTABLE else True
-                cell = cells.setdefault((family, f"{x[i]:.1f}", f"{y[i]:.1f}"), [0, 0, 0])
-                cell[0] += 1
-                cell[1] += converges is False
-                cell[2] += converges is None
+            yield family, random_chains(200, size, rng, equal_norms=family == "equal norms")
+
+
+def random_cells(*, instances: int, seed: int) -> list[dict]:
+    """Random chains counted by where they lie in the plane of the two conditions.
+
+    The chains are those of :func:`random_batches`, with 3, 4, 5, 6 and 8 states. A cell is a half decade of
+    ``sharp`` (1e-4 .. 1e12) by a half decade of ``attention`` (1e-8 .. 10); what lies beyond is put in the
+    last cell. Chains with a real part within 1e-7 of 0, which rounding might have moved across, are decided
+    in ball arithmetic; undecided are those where that fails. A task of ``book/sweeps/divergence.py``.
+    """
+    cells = {}
+    for family, chains in random_batches(instances, np.random.default_rng(seed)):
+        seen = measure(*chains)
+        x = np.floor(2 * np.log10(seen["sharp"]).clip(-4, 11.9)) / 2
+        y = np.floor(2 * np.log10(seen["attention"]).clip(-8, 0.9)) / 2
+        for i, margin in enumerate(seen["margin"]):
+            converges = _converges(*(part[i] for part in chains)) if margin <= -UNSTABLE else True
+            cell = cells.setdefault((family, f"{x[i]:.1f}", f"{y[i]:.1f}"), [0, 0, 0])
+            cell[0] += 1
+            cell[1] += converges is False
+            cell[2] += converges is None
     names = ("family", "log10_sharp", "log10_attention", "chains", "unstable", "undecided")
     return [dict(zip(names, (*key, *map(int, counts)), strict=True)) for key, counts in sorted(cells.items())]
 
@@ -141,9 +154,15 @@ def _converges(features, transition, discount):
         return None
 
 
-def tightest(climbers: int, steps: int, rng: np.random.Generator) -> list[dict]:
-    """Where each climb ends, the objective reached and the chain as decimals, for a proof to start from."""
-    rows = []
+def tightest(*, climbers: int, steps: int, instances: int, seed: int) -> list[dict]:
+    """Where each climb ends, the objective reached and the chain as decimals, for a proof to start from.
+
+    Climbs draw on where :func:`random_cells` has stopped, given the same ``instances`` and ``seed``: both
+    tables come from one stream of random numbers. A task of ``book/sweeps/divergence.py``.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for _ in random_batches(instances, rng):
+        pass
     for objective in ("coarse", "sharp"):
         for size in (3, 4, 5):
             reached, *chains = hill_climb(objective, size, climbers, steps, rng)
@@ -161,12 +180,6 @@ def tightest(climbers: int, steps: int, rng: np.random.Generator) -> list[dict]:
     return rows
 
 
-def read(path: str | Path) -> tuple[str, list[dict[str, str]]]:
-    """The first line of a table that the search has written, its configuration, and its rows."""
-    configuration, *lines = Path(path).read_text().splitlines()
-    return configuration.removeprefix("# "), list(csv.DictReader(lines))
-
-
 def exact(row: dict[str, str]) -> ExactChain:
     """The chain in a row of ``divergence-tightest.csv``, its decimals taken as exact."""
     size = int(row["num_states"])
@@ -174,32 +187,3 @@ def exact(row: dict[str, str]) -> ExactChain:
         np.reshape(row[key].split(), (size, -1)).tolist() for key in ("features", "transition")
     )
     return exact_chain(transition, row["discount"], features)
-
-
-def main() -> None:
-    """Run the search and write its two tables."""
-    parser = argparse.ArgumentParser(prog="python -m icrl.divergence", description=main.__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--instances", type=int, default=40_000, help="random chains (default 40000)")
-    parser.add_argument("--climbers", type=int, default=16, help="climbs for each size (default 16)")
-    parser.add_argument("--steps", type=int, default=6000, help="moves tried by each (default 6000)")
-    parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[2] / "book" / "data")
-    options = parser.parse_args()
-    rng = np.random.default_rng(options.seed)
-    head = f"# python -m icrl.divergence --seed {options.seed} --instances {options.instances}"
-    head += f" --climbers {options.climbers} --steps {options.steps}"
-    options.to.mkdir(parents=True, exist_ok=True)
-    for name, rows in (
-        ("divergence.csv", random_cells(options.instances, rng)),
-        ("divergence-tightest.csv", tightest(options.climbers, options.steps, rng)),
-    ):
-        with (options.to / name).open("w", newline="") as file:
-            file.write(head + "\n")
-            writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        print(f"{len(rows)} rows in {options.to / name}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

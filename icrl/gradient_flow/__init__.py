@@ -5,6 +5,7 @@ from icrl.gradient_flow.basins import (
     FATES,
     Landing,
     LocalRate,
+    basin_row,
     fate,
     follow,
     growth,
@@ -12,6 +13,8 @@ from icrl.gradient_flow.basins import (
     norm_bound,
     polyak,
     random_start,
+    random_starts,
+    trainings_row,
 )
 from icrl.gradient_flow.flow import (
     Flow,
@@ -56,6 +59,7 @@ __all__ = [
     "Richness",
     "Training",
     "alignment",
+    "basin_row",
     "block_gradients",
     "corner_flow",
     "fate",
@@ -70,7 +74,9 @@ __all__ = [
     "polyak",
     "random_actor_critic_tasks",
     "random_start",
+    "random_starts",
     "random_tasks",
     "richness",
     "train",
+    "trainings_row",
 ]

@@ -3,14 +3,12 @@
 See :doc:`/book/gradient-flow`.
 """
 
-import argparse
-import csv
-from pathlib import Path
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from icrl import _validation as valid
 from icrl.gradient_flow.flow import Flow, MimickingLoss, gradient_flow, outcome
@@ -169,55 +167,64 @@ def local_rate(flow: Flow, loss: MimickingLoss, top: float = 1e-8, bottom: float
     return LocalRate(fall / time, float(np.log(total / left) / time), gap, share, float(steepest))
 
 
-def _tasks(name, rng):
-    """A fresh set of tasks by the name that the table gives it."""
-    kind, _, size = name.partition(", ")
-    if size.startswith("d = "):
-        d = int(size[4:])
-        return random_tasks(kind, d, 70 * d, rng)
-    return random_actor_critic_tasks(kind, 2, 2, 150, rng)
+def random_starts(
+    *, tasks: str, centre: str, distance: float, starts: int, rng: np.random.Generator
+) -> Iterator[tuple[MimickingLoss, tuple[np.ndarray, np.ndarray]]]:
+    """Fresh tasks and a start for each of ``starts`` flows.
+
+    Args:
+        tasks: ``"KIND, d = NUMBER"`` of SARSA, or ``"KIND, actor-critic"``; kinds as in
+            :func:`icrl.gradient_flow.random_tasks` and :func:`icrl.gradient_flow.random_actor_critic_tasks`.
+        centre: as in :func:`random_start`.
+        distance: as there.
+        starts: how many.
+        rng: source of randomness.
+    """
+    kind, _, size = tasks.partition(", ")
+    if size != "actor-critic" and not re.fullmatch(r"d = [1-9]\d*", size):
+        raise ValueError(f"tasks is {tasks!r}; it must be 'KIND, d = NUMBER' or 'KIND, actor-critic'")
+    for _ in range(valid.count("starts", starts, 1)):
+        if size == "actor-critic":
+            loss = random_actor_critic_tasks(kind, 2, 2, 150, rng)
+        else:
+            loss = random_tasks(kind, int(size[4:]), 70 * int(size[4:]), rng)
+        yield loss, random_start(loss, centre, distance, rng)
 
 
-def main() -> None:
-    """How many starts reach the manifold, and what Adam learns; written to a table."""
-    parser = argparse.ArgumentParser(prog="python -m icrl.basins", description=main.__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--starts", type=int, default=100, help="flows at each distance (default 100)")
-    parser.add_argument("--trainings", type=int, default=6, help="runs of Algorithm 1 (default 6)")
-    parser.add_argument("--steps", type=int, default=1200, help="steps of Adam in each (default 1200)")
-    parser.add_argument("--to", type=Path, default=Path(__file__).resolve().parents[1] / "book" / "data")
-    options = parser.parse_args()
-    names = [f"{kind}, d = {d}" for d in (2, 3) for kind in ("gaussian", "one-hot")]
-    names += [f"{kind}, actor-critic" for kind in ("gaussian", "one-hot")]
-    starts = [("teacher", r) for r in (0.25, 0.5, 1.0, 2.0)] + [("zero", r) for r in (0.25, 1.0)]
-    rng, rows = np.random.default_rng(options.seed), []
-    for name, (centre, distance) in tqdm([(name, start) for name in names for start in starts]):
-        fates, powers = [], []
-        for _ in range(options.starts):
-            loss = _tasks(name, rng)
-            time = 6000 / richness(loss).gap
-            start = random_start(loss, centre, distance, rng)
-            flow = gradient_flow(loss, *start, time, rtol=1e-7, atol=1e-10, stop=1e-11)
-            fates.append(fate(flow, loss))
-            if fates[-1] == "runaway":
-                powers.append(growth(flow))
-        counts = {each: fates.count(each) for each in FATES}
-        power = f"{np.median(powers):.2f}" if powers else ""
-        rows.append({"tasks": name, "from": centre, "distance": distance, **counts, "growth": power})
-    aligned = 0
-    for _ in tqdm(range(options.trainings)):
-        run = train(3, 2, options.steps, rng, learning_rate=0.02)
-        aligned += min(np.abs(alignment(run.P[-1], run.V[-1], 0.5)[2:])) > 0.99
-    counts = dict.fromkeys(FATES, 0) | {"manifold": aligned, "moving": options.trainings - aligned}
-    rows.append({"tasks": "Adam, one-hot, d = 6", "from": "", "distance": "", **counts, "growth": ""})
-    options.to.mkdir(parents=True, exist_ok=True)
-    with (options.to / "gradient-flow.csv").open("w", newline="") as file:
-        file.write(f"# python -m icrl.basins --seed {options.seed} --starts {options.starts}")
-        file.write(f" --trainings {options.trainings} --steps {options.steps}\n")
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def basin_row(*, tasks: str, centre: str, distance: float, starts: int, state: dict) -> dict:
+    """How many flows meet which fate, and how fast the blocks of a runaway grow (the median exponent).
+
+    A task of ``book/sweeps/gradient_flow.py``; arguments as in :func:`random_starts`, with the state of a
+    generator in the generator's place.
+    """
+    fates, powers = [], []
+    places = {"tasks": tasks, "centre": centre, "distance": distance}
+    for loss, start in random_starts(**places, starts=starts, rng=_generator(state)):
+        time = 6000 / richness(loss).gap
+        flow = gradient_flow(loss, *start, time, rtol=1e-7, atol=1e-10, stop=1e-11)
+        fates.append(fate(flow, loss))
+        if fates[-1] == "runaway":
+            powers.append(growth(flow))
+    counts = {each: fates.count(each) for each in FATES}
+    power = f"{np.median(powers):.2f}" if powers else ""
+    return {"tasks": tasks, "from": centre, "distance": distance, **counts, "growth": power}
 
 
-if __name__ == "__main__":
-    main()
+def trainings_row(*, trainings: int, steps: int, state: dict) -> dict:
+    """How many runs of Algorithm 1 end aligned with the construction (cosines above 0.99).
+
+    A task of ``book/sweeps/gradient_flow.py``: ``trainings`` runs of ``steps`` steps of Adam at 3 states and
+    2 actions, one after the other from a generator in this ``state``.
+    """
+    rng, aligned = _generator(state), 0
+    for _ in range(valid.count("trainings", trainings, 1)):
+        run = train(3, 2, steps, rng, learning_rate=0.02)
+        aligned += int(min(np.abs(alignment(run.P[-1], run.V[-1], 0.5)[2:])) > 0.99)
+    counts = dict.fromkeys(FATES, 0) | {"manifold": aligned, "moving": trainings - aligned}
+    return {"tasks": "Adam, one-hot, d = 6", "from": "", "distance": "", **counts, "growth": ""}
+
+
+def _generator(state):
+    rng = np.random.default_rng(0)
+    rng.bit_generator.state = state
+    return rng

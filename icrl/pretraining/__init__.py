@@ -29,6 +29,7 @@ from icrl.pretraining.forward import (
     tables_of_counts,
     token_values,
 )
+from icrl.pretraining.larger_run import pretrained_rows
 from icrl.pretraining.tasks import (
     WORLDS,
     Configuration,
@@ -43,7 +44,6 @@ from icrl.pretraining.trainer import (
     CHUNK,
     Run,
     Trainer,
-    experiments,
     objectives,
     pretrain,
 )
@@ -63,7 +63,6 @@ __all__ = [
     "certainty_equivalence",
     "construction",
     "draw_tasks",
-    "experiments",
     "fitted_response",
     "focus",
     "fresh_tasks",
@@ -72,6 +71,7 @@ __all__ = [
     "masked",
     "objectives",
     "pretrain",
+    "pretrained_rows",
     "prompts",
     "query_values",
     "random_worlds",

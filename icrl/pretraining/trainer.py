@@ -6,12 +6,10 @@ nothing but the batch. That training under masks is looked at: Xie et al. (2026)
 form of the masks and all numbers are ours. See :doc:`/book/emergence`.
 """
 
-import argparse
-import csv
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -259,71 +257,3 @@ def pretrain(
     losses = torch.cat(trainer.losses) if trainer.losses else value.new_zeros(0, configuration.num_seeds)
     steps = [min(i * CHUNK, trainer.step) for i in range(len(matrices))]
     return Run(torch.tensor(steps), value, score, losses)
-
-
-def experiments(trial: bool = False) -> dict[str, Configuration]:
-    """The larger run: what is trained, by name; with a tenth of the steps for a trial."""
-    shorter = 10 if trial else 1
-    far = {"discount": 0.9, "num_layers": 3, "num_states": 5}
-    chosen = {
-        "long": {"num_steps": 10000, "learning_rate": 0.03},
-        "monte-carlo": {"objective": "monte-carlo"},
-        "linear": {"attention": "linear"},
-        "gaussian features": {"num_features": 4},
-        "far per-layer": far | {"weights": "per-layer"},
-        "free": {"masks": "free", "num_seeds": 3, "num_steps": 1000, "learning_rate": 0.01},
-    }
-    for scale in (0.03, 0.3, 1.0):
-        chosen[f"scale {scale:g}"] = {"initial_scale": scale, "num_seeds": 40, "num_steps": 1500}
-    for discount in (0.5, 0.7, 0.9):
-        for layers in (1, 2, 3, 5, 8, 12):
-            grid = {"discount": discount, "num_layers": layers, "num_states": 5, "num_seeds": 5}
-            chosen[f"grid {discount:g} {layers}"] = grid | {"num_steps": 1500}
-    full = {name: Configuration(**change) for name, change in chosen.items()}
-    return {name: replace(c, num_steps=c.num_steps // shorter) for name, c in full.items()}
-
-
-def main() -> None:
-    """Pretrain many networks and write one line for each into a table: `book/data/pretraining.csv`."""
-    from icrl.pretraining import emergence as look  # here: it stands above this room
-
-    parser = argparse.ArgumentParser(prog="python -m icrl.pretraining", description=main.__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", help="names of experiments (default: all)")
-    parser.add_argument("--trial", action="store_true", help="a tenth of the steps, to see that it runs")
-    parser.add_argument("--device", default="cpu")
-    book = Path(__file__).resolve().parents[2] / "book" / "data" / "pretraining.csv"
-    parser.add_argument("--to", type=Path, default=book)
-    options = parser.parse_args()
-    rows = []
-    for name, c in experiments(options.trial).items():
-        if options.only and name not in options.only:
-            continue
-        print(name, flush=True)
-        generator = Generator(options.device).manual_seed(options.seed)
-        run = pretrain(c, generator, progress=True)
-        value, score = run.value_weights[-1], run.score_weights[-1]
-        tasks = look.fresh_tasks(c, 4096, generator)
-        truth = look.at_query(tasks.worlds.value(c.discount), tasks)
-        floor = look.at_query(look.certainty_equivalence(c, tasks), tasks) - truth
-        built = look.squared_errors(c, *look.construction(c), tasks).mean().item()
-        errors = look.squared_errors(c, value, score, tasks).mean(-1)
-        tabular = c.masks == "paper" and c.attention == "softmax" and c.num_features is None
-        focus = look.focus(look.state_attention(c, score))[0].tolist() if tabular else [""] * c.num_seeds
-        shown = asdict(c)
-        for seed in range(c.num_seeds):
-            a, b, now = (f"{x:.4f}" for x in run.rows[-1, 0, seed].tolist())
-            m = f"{focus[seed]:.4f}" if tabular else ""
-            measured = {"seed": seed, "a": a, "b": b, "c": now, "focus": m, "msve": f"{errors[seed]:.6f}"}
-            level = {"msve_construction": f"{built:.6f}", "msve_floor": f"{floor.square().mean():.6f}"}
-            rows.append({"experiment": name} | shown | measured | level)
-    with options.to.open("w", newline="") as file:
-        trial = " --trial" if options.trial else ""
-        file.write(f"# python -m icrl.pretraining --seed {options.seed}{trial}\n")
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    main()

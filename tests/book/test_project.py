@@ -56,7 +56,7 @@ def test_conda_environment_installs_the_lock():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
-    assert pip == ["-r requirements.lock", "-e ."]
+    assert pip == ["--extra-index-url https://download.pytorch.org/whl/cpu", "-r requirements.lock", "-e ."]
     assert environment["name"] == PROJECT["name"]
     assert python.removeprefix("python=") in Requirement(f"python{PROJECT['requires-python']}").specifier
 
@@ -81,7 +81,7 @@ def test_version_is_said_once():
 CORE = {
     *("_validation", "mrp", "mdp", "gymnasium_tasks", "policies", "rollouts"),
     *("softmax_td", "policy_improvement", "contraction"),
-    *("attention", "softmax_transformer", "linear_transformer", "plots"),
+    *("attention", "softmax_transformer", "linear_transformer", "plots", "tables"),
 }
 """The rooms that every study may use. A new one serves more than one chapter, or it belongs in a study."""
 

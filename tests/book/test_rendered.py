@@ -1,7 +1,7 @@
 """The built book in a real browser: mathematics, links, pictures, narrow screens; no network.
 
-Needs `make book` first, and Chromium with its driver (Debian: chromium, chromium-driver). Without
-them the tests are skipped on a reader's machine and fail under CI.
+Needs `make book` first, and Chromium with its driver (`make browser`). Without them the tests are skipped
+on a reader's machine and fail under CI.
 """
 
 import os
@@ -30,7 +30,9 @@ def browser():
     if not (BUILT / "book").is_dir():
         missing.append("the built book (make book)")
     if missing:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"missing: {', '.join(missing)}")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            f"missing: {', '.join(missing)}; see `make browser`"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for flag in QUIET.split():

@@ -1,8 +1,10 @@
 """The runner of the long runs: same table whoever makes it, nothing stale, nothing half, nothing lost."""
 
+import ast
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-SWEEPS = Path(__file__).parents[2] / "book" / "sweeps"
+ROOT = Path(__file__).parents[2]
+SWEEPS = ROOT / "book" / "sweeps"
 ENVIRONMENT = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 TASKS = '''
@@ -284,3 +287,50 @@ def test_shards_can_be_read(run, tmp_path):
     assert run(double, [{"number": 4}]) == [{"double": 8}]
     (shard,) = tmp_path.glob("double-*.json")
     assert json.loads(shard.read_text()) == [{"double": 8}]
+
+
+DATA = ROOT / "book" / "data"
+SCRIPTS = sorted(path.stem for path in SWEEPS.glob("*.py") if path.stem != "runner")
+MADE_BY = {path.stem: path.read_text().splitlines()[0] for path in DATA.glob("*.csv")}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_small_form_writes_the_columns_of_the_committed_tables(runner, tmp_path, name):
+    sweep = runpy.run_path(str(SWEEPS / f"{name}.py"))["SWEEP"]
+    sweep.main(["--small", "--jobs=1", f"--output={tmp_path}", f"--shards={tmp_path / 'shards'}"])
+    line = f"# {sweep.command(0, sweep.full)}"
+    committed = [table for table, head in MADE_BY.items() if f"book/sweeps/{name}.py" in head]
+    assert {table: MADE_BY[table] for table in committed} == dict.fromkeys(committed, line)
+    assert sorted(path.stem for path in tmp_path.glob("*.csv")) == sorted(committed)
+    for table in committed:
+        small, full = ((folder / f"{table}.csv").read_text().splitlines() for folder in (tmp_path, DATA))
+        assert small[0] == f"# {sweep.command(0, sweep.small)}"
+        if table == "control-block":  # a matrix, without names
+            assert [len(row.split(",")) for row in small[1:]] == [len(row.split(",")) for row in full[1:]]
+        else:
+            assert small[1] == full[1]
+            assert len(small) > 2
+
+
+def test_every_committed_table_has_its_script():
+    made = re.compile(r"# python book/sweeps/(\w+)\.py --seed \d+ .+")
+    assert {made.fullmatch(line)[1] for line in MADE_BY.values()} <= set(SCRIPTS)
+
+
+def test_the_library_holds_no_long_runs():
+    """No command line but its own, and no path that leads from its files to the book's."""
+    for path in (ROOT / "icrl").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):  # docstrings may name pages
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = None
+        strings = [
+            x.value for x in ast.walk(tree) if isinstance(x, ast.Constant) and isinstance(x.value, str)
+        ]
+        names = {x.id for x in ast.walk(tree) if isinstance(x, ast.Name)}
+        imports = {a.name for x in ast.walk(tree) if isinstance(x, ast.Import) for a in x.names}
+        assert not any(re.search(r"\bbook\b|\.csv", text) for text in strings), path
+        assert "__file__" not in names, path
+        if path.name != "__main__.py":
+            assert "argparse" not in imports, path
+            assert "__name__" not in names, path

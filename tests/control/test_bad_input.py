@@ -29,7 +29,7 @@ def run(processes=(PROCESS,), learner=None, records=(0, 2), **options):
             {"processes": (PROCESS, random_mdp(3, 2, 0.8, np.random.default_rng(0)))},
             r"processes have the sizes \(S, A\) \[\(3, 2\)\] and the discounts \[0.8, 0.9\]",
         ),
-        ({"learner": "linear"}, "updater is 'linear'.*must be an icrl.updaters.Updater"),
+        ({"learner": "linear"}, "updater is 'linear'.*must be an icrl.control.Updater"),
         ({"leader": "linear"}, "leader 'linear'"),
         ({"records": ()}, r"records is \[\]; it must be a rising list"),
         ({"records": (5, 5)}, r"records is \[5, 5\]; it must be a rising list"),

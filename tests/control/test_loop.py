@@ -5,13 +5,8 @@ import pytest
 import torch
 
 from icrl.control.comparison import (
-    LEARNERS,
-    WORLDS,
-    best_steps,
-    evaluate,
     few_successors,
     raised,
-    tune,
     with_rewards,
 )
 from icrl.control.loop import control
@@ -202,28 +197,6 @@ def test_gauge_keeps_the_block_on_its_own_tasks():
     prompt = sarsa_prompt(rng.normal(size=3), one_hot[:-1], one_hot[1:], rng.normal(size=8), 0.6)
     readouts = [LinearTransformer(*block).readout(prompt) for block in ((P, V), regauge(P, V, 0.6))]
     assert (readouts[0] - readouts[1]).abs().max() < 1e-12
-
-
-def test_sweep_rows(monkeypatch):
-    from dataclasses import replace
-
-    from icrl.control import comparison
-
-    small = replace(WORLDS["random"], runs=3, records=(0, 2))
-    monkeypatch.setitem(comparison.WORLDS, "random", small)
-    monkeypatch.setitem(comparison.WORLDS, "random, raised", small)
-    rows = evaluate("random", "SARSA", Tabular("sarsa", 0.3), 0, progress=False)
-    assert [row["windows"] for row in rows] == [0, 2]
-    assert rows[0]["share"] == 0
-    assert rows[1]["share_low"] <= rows[1]["share"] <= rows[1]["share_high"]
-    assert rows[0]["success"] == ""
-    monkeypatch.setattr(comparison, "LEARNERS", {"SARSA": (LEARNERS["SARSA"][0], (0.1, 0.3))})
-    monkeypatch.setattr(comparison, "TUNED_ON", ("random",))
-    tried = tune(0, runs=2, progress=False)
-    assert len(tried) == 2
-    assert best_steps(tried)["SARSA"] in (0.1, 0.3)
-    tied = [dict(row, share_100=0.5, share_400=0.5 + 0.1 * row["step_size"]) for row in tried]
-    assert best_steps(tied)["SARSA"] == 0.3
 
 
 def test_raising_rewards_keeps_the_optimal_policy():

@@ -196,13 +196,3 @@ def test_polynomial_of_full_degree_is_exact():
     coefficients = emergence.best_polynomial(worlds, 0.9, 4)
     value = emergence.krylov(*worlds, 0.9, 4) @ coefficients
     assert torch.allclose(value, worlds.value(0.9), rtol=0, atol=1e-8)
-
-
-def test_command_line(tmp_path, monkeypatch):
-    path = tmp_path / "table.csv"
-    arguments = ["pretraining", "--trial", "--only", "linear", "--to", str(path)]
-    monkeypatch.setattr("sys.argv", arguments)
-    trainer.main()
-    lines = path.read_text().splitlines()
-    assert lines[0].startswith("# python -m icrl.pretraining --seed 0 --trial")
-    assert len(lines) == 2 + 10

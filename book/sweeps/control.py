@@ -1,0 +1,87 @@
+"""All learners in all worlds, and blocks that were trained, deployed frozen. See book/control.md."""
+
+import io
+
+import numpy as np
+from runner import Run, Sweep
+
+from icrl.control import (
+    FOLLOWER,
+    LEARNERS,
+    TUNED_ON,
+    WORLDS,
+    best_steps,
+    block_rows,
+    compared_rows,
+    moment_row,
+    trained_blocks,
+    tried_row,
+)
+
+TUNING = ("world", "learner", "step_size", "runs", "share_100", "share_400")
+TRAINING = ("step", "loss", "runs", "score_cosine", "value_cosine", "share", "share_low", "share_high")
+MEASURED = [
+    f"{name}{end}" for name in ("share", "success", "episode_return") for end in ("", "_low", "_high")
+]
+COMPARISON = ("world", "learner", "windows", "runs", *MEASURED, "collapsed")
+
+
+def tables(run: Run, *, worlds: str, runs: int, windows: int, blocks: int, steps: int) -> None:
+    """Tune every learner, run it in every world, train blocks and run those.
+
+    ``--worlds`` some of them, by their names with semicolons between; at most ``--runs`` in each world and
+    ``--windows`` in each run; ``--blocks`` to train, ``--steps`` of Adam for each.
+    """
+    names = list(WORLDS) if worlds == "all" else worlds.split(";")
+    if unknown := set(names) - set(WORLDS):
+        raise ValueError(f"worlds has {sorted(unknown)}; it is 'all' or some of {';'.join(WORLDS)}")
+    given = {"runs": runs, "windows": windows, "seed": run.seed}
+    grid = [
+        {"world": world, "learner": learner, "step_size": step, **given, "runs": min(runs, 24)}
+        for world in TUNED_ON
+        for learner, (_, sizes) in LEARNERS.items()
+        for step in sizes
+    ]
+    tried = run(tried_row, grid)
+    run.write("control-tuning", TUNING, tried)
+    sizes = best_steps(tried)
+
+    grid = [
+        {"world": world, "learner": learner, "step_sizes": sizes, **given}
+        for world in names
+        for learner in (*LEARNERS, FOLLOWER)
+        if learner not in WORLDS[world].skip
+    ]
+    rows = run(compared_rows, grid)
+    given["step_size"] = sizes["linear"]
+
+    trained = run(trained_blocks, [{"number": i, "steps": steps, "seed": run.seed} for i in range(blocks)])
+    grid = [
+        {"step": each["step"], "loss": each["loss"], "block": each["block"], **given}
+        for each in trained
+        if each["number"] == 0
+    ]
+    run.write("control-training", TRAINING, run(moment_row, grid))
+    last = {each["number"]: each["block"] for each in trained}  # of each block, its last moment
+    grid = [
+        {"world": world, "learner": learner, "number": number, "block": block, **given}
+        for number, block in last.items()
+        for world in names
+        for learner in ("trained", "trained, gauge set")
+        if learner not in WORLDS[world].skip
+    ]
+    rows += run(block_rows, grid)
+    run.write("control", COMPARISON, rows)
+    text = io.StringIO()
+    np.savetxt(text, last[0], "%.6g", delimiter=",")
+    run.write_text("control-block", text.getvalue())
+
+
+SWEEP = Sweep(
+    __file__,
+    tables,
+    full={"worlds": "all", "runs": 48, "windows": 5000, "blocks": 2, "steps": 2500},
+    small={"worlds": "lake", "runs": 2, "windows": 5, "blocks": 1, "steps": 20},
+)
+if __name__ == "__main__":
+    SWEEP.main()

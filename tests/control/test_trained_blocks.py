@@ -1,0 +1,55 @@
+"""Trained blocks: kept whole in a table, and what the tasks of the long comparison say of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from icrl.control import comparison, pack_block, read_block, trained_blocks, unpack_block
+from icrl.control.trained_blocks import block_rows, moment_row
+from icrl.gradient_flow import train
+from icrl.linear_transformer import sarsa_weights
+
+
+def test_a_table_holds_all_of_a_trained_block(tmp_path):
+    """What is not in the table is exactly zero, also after training."""
+    run = train(2, 2, 5, np.random.default_rng(0))
+    table = pack_block(run.P[-1], run.V[-1])
+    assert table.shape == (9, 9)
+    for whole, kept in zip((run.P[-1], run.V[-1]), unpack_block(table), strict=True):
+        assert np.array_equal(whole, kept.numpy())
+    np.savetxt(tmp_path / "block.csv", table, "%.6g", delimiter=",", header="a command")
+    for whole, kept in zip((run.P[-1], run.V[-1]), read_block(tmp_path / "block.csv"), strict=True):
+        np.testing.assert_allclose(kept.numpy(), whole, rtol=1e-5)
+
+
+def test_moments_of_a_training_are_that_training():
+    moments = trained_blocks(number=1, steps=12, seed=3)
+    run = train(9, 4, 12, np.random.default_rng([3, 5, 1]), discount=0.9, learning_rate=0.02)
+    assert [moment["step"] for moment in moments] == [0, 1, 2, 4, 5, 6, 8, 9, 11]
+    assert {moment["number"] for moment in moments} == {1}
+    assert moments[-1]["block"] == pack_block(run.P[-1], run.V[-1]).tolist()
+    assert moments[-1]["loss"] == f"{run.losses[-1]:.3e}"
+
+
+def test_the_construction_is_aligned_and_closes_what_its_updater_closes(monkeypatch):
+    small = replace(comparison.WORLDS["random"], runs=3, records=(0, 10, 40))
+    monkeypatch.setitem(comparison.WORLDS, "random", small)
+    block = pack_block(*(x.numpy() for x in sarsa_weights(36, 1.0))).tolist()
+    given = {"block": block, "step_size": 4.0, "runs": 2, "windows": 10, "seed": 0}
+    moment = moment_row(step=7, loss="1", **given)
+    assert (moment["step"], moment["loss"], moment["runs"]) == (7, "1", 2)
+    assert moment["score_cosine"] == moment["value_cosine"] == 1
+    assert moment["share_low"] <= moment["share"] <= moment["share_high"]
+    rows = block_rows(world="random", learner="trained", number=1, **given)
+    built = comparison.evaluate("random", "trained 2", comparison.LEARNERS["linear"][0](4.0), 0, runs=2)
+    assert rows == built[:2]
+    gauged = block_rows(world="random", learner="trained, gauge set", number=1, **given)
+    assert [row["learner"] for row in gauged] == ["trained, gauge set 2"] * 2
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5)])
+def test_tables_that_are_no_blocks(shape):
+    with pytest.raises(ValueError, match=r"table has shape .*; it must be \(2 d \+ 1, 2 d \+ 1\)"):
+        unpack_block(np.zeros(shape))
