@@ -14,7 +14,9 @@ from icrl.claims import (
     flow_rates,
     global_minimizer,
     gradient_flow,
+    passes,
     sarsa,
+    softmax_control,
     softmax_transformer,
     weighted_softmax_td,
 )
@@ -33,6 +35,8 @@ CLAIMS = Claims(
     *gradient_flow.CLAIMS,
     *flow_rates.CLAIMS,
     *control.CLAIMS,
+    *softmax_control.CLAIMS,
+    *passes.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "Claims", "Evidence", "table"]

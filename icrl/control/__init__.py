@@ -1,5 +1,9 @@
 """The in-context control loop: what learns, the loop, its scores, the comparison, maps of grid worlds."""
 
+from icrl.control.centring import (
+    Centred,
+    Started,
+)
 from icrl.control.comparison import (
     FOLLOWER,
     LEARNERS,
@@ -15,6 +19,13 @@ from icrl.control.comparison import (
     tried_row,
     with_rewards,
 )
+from icrl.control.features import (
+    LinearFeatures,
+    SoftmaxFeatures,
+    one_hot_pairs,
+    random_pairs,
+    with_constant,
+)
 from icrl.control.loop import (
     LARGEST,
     Learning,
@@ -27,6 +38,22 @@ from icrl.control.maps import (
     Grid,
     draw_policy,
 )
+from icrl.control.operators import (
+    LinearOperator,
+    SoftmaxOperator,
+    pass_operator,
+)
+from icrl.control.passes import (
+    CertifiedImprovement,
+    Improvement,
+    best_soft,
+    certified_improvement,
+    improvement,
+    ladder,
+    loop_bound,
+    loop_factor,
+    quotient_rate,
+)
 from icrl.control.scores import (
     Scores,
     common_discount,
@@ -37,6 +64,14 @@ from icrl.control.scores import (
     optimal,
     score,
     uniform,
+)
+from icrl.control.softmax_comparison import (
+    COMPARED,
+    RIVALS,
+    best_tried,
+    paired,
+    shares,
+    steps_tried,
 )
 from icrl.control.trained_blocks import (
     block_rows,
@@ -63,6 +98,7 @@ from icrl.control.updaters import (
 
 __all__ = [
     "CLIFF",
+    "COMPARED",
     "DECIMALS",
     "FOLLOWER",
     "KINDS",
@@ -71,20 +107,32 @@ __all__ = [
     "LARGE_LAKE",
     "LEARNERS",
     "LONG",
+    "RIVALS",
     "TUNED_ON",
     "WORLDS",
     "ActorCritic",
+    "Centred",
+    "CertifiedImprovement",
     "FrozenBlock",
     "Grid",
+    "Improvement",
     "Learning",
+    "LinearFeatures",
+    "LinearOperator",
     "LinearSarsa",
     "Scores",
     "Setting",
+    "SoftmaxFeatures",
+    "SoftmaxOperator",
     "SoftmaxPairs",
+    "Started",
     "Tabular",
     "Updater",
+    "best_soft",
     "best_steps",
+    "best_tried",
     "block_rows",
+    "certified_improvement",
     "common_discount",
     "compared_rows",
     "control",
@@ -94,20 +142,32 @@ __all__ = [
     "first_reward_time",
     "goals",
     "greedy",
+    "improvement",
     "interval",
+    "ladder",
+    "loop_bound",
+    "loop_factor",
     "moment_row",
     "myopic",
+    "one_hot_pairs",
     "optimal",
     "pack_block",
+    "paired",
+    "pass_operator",
+    "quotient_rate",
     "raised",
+    "random_pairs",
     "read_block",
     "regauge",
     "score",
+    "shares",
     "slots",
+    "steps_tried",
     "trained_blocks",
     "tried_row",
     "uniform",
     "unpack_block",
     "updater",
+    "with_constant",
     "with_rewards",
 ]

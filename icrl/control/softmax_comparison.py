@@ -16,7 +16,7 @@ from icrl.control.scores import interval, myopic, score
 from icrl.control.updaters import Tabular, Updater
 
 COMPARED = ("random", "random, discount 0.5", "random, raised", "few successors")
-"""The worlds: names of :data:`icrl.control.comparison.WORLDS`, all of 9 states and 4 actions, without ends."""
+"""The worlds, names of :data:`icrl.control.comparison.WORLDS`: 9 states, 4 actions, no ends."""
 
 LARGEST_REWARD = {"random, raised": 2.0}
 """1 elsewhere; an optimistic start is this over ``1 - gamma``."""

@@ -163,9 +163,7 @@ def best_soft(process: MarkovDecisionProcess, epsilon: float) -> Float[np.ndarra
     def slipping(x):
         return (1 - epsilon) * x + epsilon * x.mean(axis=1, keepdims=True)
 
-    slippery = MarkovDecisionProcess(
-        slipping(process.transition), slipping(process.reward), process.discount
-    )
+    slippery = MarkovDecisionProcess(slipping(process.transition), slipping(process.reward), process.discount)
     return slippery.optimal_q()
 
 
@@ -212,7 +210,7 @@ def ladder(
 
 
 def quotient_rate(matrix: Float[np.ndarray, "N N"]) -> float:
-    """Largest ``|eigenvalue|`` of a matrix with equal row sums on differences, the constant direction left out.
+    """Largest ``|eigenvalue|`` on differences: of a matrix with equal row sums, without the constants.
 
     Raises:
         ValueError: rows have different sums.
