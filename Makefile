@@ -30,7 +30,6 @@ checks: units
 units:
 	$(BIN)/python -m pytest -q -n 2 -m "not bad_input" $(TYPED) $(LEAVE_OUT)
 	$(BIN)/python -m pytest -q -m bad_input
-	$(BIN)/python -m icrl
 
 HAVE_BROWSER := command -v chromium >/dev/null && command -v chromedriver >/dev/null
 

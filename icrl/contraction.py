@@ -79,12 +79,16 @@ def poisson_solution(process: MarkovRewardProcess) -> Float[np.ndarray, "S S"]:
 
 @dataclass(frozen=True)
 class PopulationBound:
-    """Theorem 2 of Xie et al. (2026) with constants of ours: valid for contexts of ``required`` or more.
+    """Theorem 2 of Xie et al. (2026) with constants of ours, at one length of the context.
+
+    With probability at least ``1 - delta``, in every layer ``l`` and from every start ``v_0``, the error is
+    at most ``rate**l ||v_0 - v|| + floor``.
 
     Attributes:
-        rate: ``1 - C`` with the margin ``C`` of Assumption 5.1: factor of the error in each layer.
-        floor: what remains after many layers, with probability at least ``1 - delta``.
-        required: number of transitions from which on the bound is proved.
+        rate: factor of the error in each layer, from above towards ``1 - 2 C`` with the margin ``C`` of
+            Assumption 5.1 as the context grows; ``inf`` where nothing is proved.
+        floor: what remains after many layers; ``inf`` where the rate is not below 1.
+        required: length from which on the rate is at most ``1 - C``, the rate of the paper.
     """
 
     rate: float
@@ -107,20 +111,77 @@ def population_bound(
         ValueError: Assumption 5.1 does not hold, ``delta`` lies outside ``(0, 1)``, or the stationary
             distribution is not unique.
     """
-    num_transitions = valid.count("num_transitions", num_transitions, 1)
+    n = valid.count("num_transitions", num_transitions, 1)
     delta = valid.probability("delta", delta)
-    margin = assumption_margin(features, process)
+    margin, gamma = assumption_margin(features, process), process.discount
     if margin <= 0:
         raise ValueError(
             f"features give Assumption 5.1 the margin {margin:.3g}; the bound needs a positive one"
         )
-    mu, spans = process.stationary_distribution(), np.ptp(poisson_solution(process), axis=0)
+    mu = process.stationary_distribution()
+    journey = float((np.ptp(poisson_solution(process), axis=0) / mu).max())  # longest expected one, `H`
     spread = np.sqrt(np.log(4 * len(mu) / delta) / 2)
-    # The n from which on spans (1 + spread sqrt(n)) <= (margin / 4) n mu: a quadratic in sqrt(n).
-    a, b = margin * mu / 4, spans * spread
-    required = int(np.ceil((((b + np.sqrt(b**2 + 4 * a * spans)) / (2 * a)) ** 2).max()))
-    noise = process.discount * np.ptp(process.value()) * spread / ((1 - margin / 4) * mu.min())
-    return PopulationBound(1 - margin, float(noise / (margin * np.sqrt(num_transitions))), max(required, 1))
+    attention = (1 + gamma) / 2 + margin  # what each state pays to itself, at least: `m` in the book
+    away, tilt = 1 - attention, 2 * attention - 1
+    # How far, relatively, visit counts may be from n mu; beyond `allowed` the rate exceeds 1 - C.
+    off = journey * (1 + spread * np.sqrt(n)) / n
+    allowed = margin / (4 * attention * away + margin * tilt)
+    # The n from which on journey (1 + spread sqrt(n)) <= allowed n: a quadratic in sqrt(n).
+    b = journey * spread
+    root = (b + np.sqrt(b**2 + 4 * allowed * journey)) / (2 * allowed)
+    required = max(1, int(np.ceil(root**2)))
+    rate = gamma + 2 * away * (1 + off) / (1 - off * tilt) if off < 1 else np.inf
+    if rate >= 1:
+        return PopulationBound(float(rate), np.inf, required)
+    noise = gamma * np.ptp(process.value()) * spread / ((1 - off) * mu.min() * np.sqrt(n))
+    return PopulationBound(float(rate), float(noise / (1 - rate)), required)
+
+
+def slow_eigenvalue(
+    features: Float[np.ndarray, "S d"],
+    visits: Int[np.ndarray, " S"] | Float[np.ndarray, " S"],
+    process: MarkovRewardProcess,
+    pair: tuple[int, int],
+    direction: Float[np.ndarray, " d"],
+) -> float:
+    """``c`` of the law of nearly equal features; ours, :doc:`/book/contraction`.
+
+    Let state ``t`` have the features of ``s`` plus ``eps * direction``. Then one eigenvalue of
+    ``M (I - gamma P)`` is ``c eps**2 + O(eps**3)``, the others stay away from 0.
+
+    Args:
+        features: ``(S, d)``; the row of ``t`` is not read, the others are distinct.
+        visits: ``(S,)``, how often each state is a source, or its share.
+        process: the chain; for a context the one that :func:`icrl.softmax_td.empirical_process` returns.
+        pair: ``s`` and ``t``.
+        direction: ``(d,)``, not zero.
+
+    Raises:
+        ValueError: shapes disagree, ``s`` equals ``t``, a state is never a source, or ``direction`` is zero.
+    """
+    features, direction = valid.array("features", features, 2), valid.array("direction", direction, 1)
+    visits = valid.shaped("visits", visits, (process.num_states,), "one entry for each state")
+    valid.shaped("features", features, (process.num_states, features.shape[1]), "one row for each state")
+    valid.shaped("direction", direction, (features.shape[1],), "one entry for each feature")
+    s, t = valid.indices("pair", pair, process.num_states, "states").tolist()
+    if s == t or visits.min() <= 0 or not direction.any():
+        raise ValueError(
+            f"pair is {pair}, visits {visits.tolist()}, direction {direction.tolist()}; the pair must be two "
+            "states, every state visited, the direction not zero"
+        )
+    others = np.delete(features, t, axis=0)
+    # In the space of the kernel: the derivative at x(s), and what is left of it beyond the other states.
+    # All divided by exp(|x(s)|^2) with the features moved by -x(s), so that large norms do no harm.
+    moved = others - features[s]
+    gram = np.exp(moved @ moved.T)
+    slope = moved @ direction
+    left = direction @ direction - slope @ np.linalg.solve(gram, slope)
+    weights = np.exp(moved @ features[s]) * np.delete(visits, t)  # of what s hears, divided by its own
+    normaliser = weights.sum() + visits[t]
+    resolvent = np.linalg.inv(np.eye(len(visits)) - process.discount * process.transition)
+    w = np.zeros(len(visits))
+    w[s], w[t] = 1, -1
+    return float(left / (normaliser * (w @ resolvent @ (w / visits))))
 
 
 def hoeffding_radius(

@@ -83,7 +83,8 @@ def _published(env_id, options):
             # Of versions too old to be made, which the error says as well.
             warnings.simplefilter("ignore", DeprecationWarning)
             environment = gymnasium.make(env_id, **options)
-    except (gymnasium.error.Error, ImportError, AttributeError, TypeError) as error:
+    # AssertionError: Gymnasium 1.3, of a name that is no string.
+    except (gymnasium.error.Error, ImportError, AttributeError, TypeError, AssertionError) as error:
         raise ValueError(f"env_id is {env_id!r}, which Gymnasium cannot make: {error}") from error
     try:
         task = environment.unwrapped

@@ -16,7 +16,7 @@ def read_table(path: str | Path) -> Table:
     """Read a table that a script of ``book/sweeps`` has written.
 
     Args:
-        path: of a file whose first line is ``# `` and a command, whose second names the columns.
+        path: of a file whose first line is ``#``, a space and a command, whose second names the columns.
 
     Raises:
         ValueError: the file does not begin so, or a row has more or fewer cells than there are columns.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from icrl import attention
 from icrl.attention import linear_attention, softmax_attention, softmax_weights
@@ -119,3 +120,66 @@ def test_linear_attention_keeps_dtype_and_gradient():
     operands = [random(2, 3, 5), random(3, 3, seed=1), random(3, 3, seed=2)]
     assert linear_attention(*(t.float() for t in operands)).dtype == torch.float32
     assert torch.autograd.gradcheck(linear_attention, [t.requires_grad_() for t in operands])
+
+
+def prompt(*batch, columns=3):
+    """A valid prompt for one feature, D = 4."""
+    return torch.zeros(*batch, 4, columns, dtype=torch.float64)
+
+
+def weights(*lead, size=4):
+    """Valid weights."""
+    return torch.zeros(*lead, size, size, dtype=torch.float64)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("z", "num_queries", "message"),
+    [
+        (prompt(), 3, "prompt has 3 columns and num_queries is 3; at least one column must be a source"),
+        (prompt()[0], 1, "prompt has shape (3,); it must be (*batch, D, N)"),
+        (
+            prompt()[:3],
+            1,
+            "score_weights has shape (4, 4); it must end in (3, 3), one row for each row of ...",
+        ),
+        (prompt(3), 1, "batch dimensions must broadcast together; prompt has (3,), score_weights has (2,)"),
+    ],
+)
+def test_refuses_softmax_attention(z, num_queries, message):
+    """Shapes that fit together, and something to attend to."""
+    score = weights(2) if z.ndim == 3 else weights()
+    refused(message, softmax_weights, z, score, num_queries)
+    value = weights(size=z.shape[-2] if z.ndim > 1 else 4)
+    message = message.replace("(3,), score", "(3,), value_weights has (), score")
+    refused(message, softmax_attention, z, value, score, num_queries)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("z", "p", "v", "message"),
+    [
+        (prompt(columns=1), weights(), weights(), "prompt has 1 columns; n = N - 1 must be at least 1"),
+        (
+            prompt(),
+            weights(size=5),
+            weights(),
+            "P has shape (5, 5); it must end in (4, 4), one row for each ...",
+        ),
+        (
+            prompt(),
+            weights(),
+            weights(size=5),
+            "V has shape (5, 5); it must end in (4, 4), one row for each ...",
+        ),
+        (
+            prompt(3),
+            weights(2),
+            weights(),
+            "batch dimensions must broadcast together; prompt has (3,), P has (2,), ...",
+        ),
+    ],
+)
+def test_refuses_linear_attention(z, p, v, message):
+    """At least one token beside the last, and shapes that fit together."""
+    refused(message, linear_attention, z, p, v)

@@ -107,23 +107,59 @@ def test_poisson_solution():
 
 
 def test_population_bound():
-    """From `required` on, and not before, the counts are promised to be within a quarter of the margin."""
+    """The rate is 1 - C from `required` on and not before, from above towards 1 - 2C; all by hand."""
     process, features = mrp.random_mrp(3, 0.3, np.random.default_rng(0)), np.sqrt(8) * np.eye(3)
-    bound = con.population_bound(features, process, 1000, 0.1)
     margin, mu = con.assumption_margin(features, process), process.stationary_distribution()
     spans = np.ptp(con.poisson_solution(process), axis=0)
+    spread, m = np.sqrt(np.log(120) / 2), 0.65 + margin
 
-    def promised(n):
-        return np.all(spans * (1 + np.sqrt(n * np.log(120) / 2)) <= margin / 4 * n * mu)
+    def rate(n):
+        off = (spans * (1 + spread * np.sqrt(n)) / (n * mu)).max()
+        least = m * (1 - off) / (m * (1 - off) + (1 - m) * (1 + off))  # attention to oneself
+        return 0.3 + 2 * (1 - least), off
 
-    assert promised(bound.required)
-    assert not promised(bound.required - 1)
-    assert bound.rate == pytest.approx(1 - margin)
-    noise = 0.3 * np.ptp(process.value()) * np.sqrt(np.log(4 * 3 / 0.1) / 2 / 1000)
-    assert bound.floor == pytest.approx(noise / (margin * (1 - margin / 4) * mu.min()))
-    four = con.population_bound(features, process, 4000, 0.1)
-    assert four.floor == pytest.approx(bound.floor / 2)
-    assert four.required == bound.required
+    required = con.population_bound(features, process, 1, 0.1).required
+    assert rate(required)[0] <= 1 - margin < rate(required - 1)[0]
+    for n in (required - 1, required, 4000, 10**7):
+        bound, (expected, off) = con.population_bound(features, process, n, 0.1), rate(n)
+        assert bound.rate == pytest.approx(expected)
+        noise = 0.3 * np.ptp(process.value()) * spread / np.sqrt(n)
+        assert bound.floor == pytest.approx(noise / ((1 - expected) * (1 - off) * mu.min()))
+        assert bound.required == required
+    assert bound.rate == pytest.approx(1 - 2 * margin, abs=1e-3)
+    assert con.population_bound(features, process, 2, 0.1).floor == np.inf
+
+
+def test_the_books_example_needs_399_transitions():
+    """Where halving the margin asked for 67 910; at 306 the bound begins to contract."""
+    process = mrp.boyan_chain(5, 0.5, np.random.default_rng(1))
+    features = np.sqrt(6) * np.eye(5)
+    assert con.population_bound(features, process, 1, 0.1).required == 399
+    rates = [con.population_bound(features, process, n, 0.1).rate for n in (305, 306)]
+    assert rates[1] < 1 <= rates[0]
+
+
+def test_slow_eigenvalue_of_two_states_by_hand():
+    """det M in closed form: mu_0 mu_1 (1 - exp(-|eps u|^2)) over the product of the normalisers."""
+    process = mrp.MarkovRewardProcess(np.array([[0.7, 0.3], [0.6, 0.4]]), np.zeros(2), 0.8)
+    u = np.array([2.0, 1.0])
+    law = con.slow_eigenvalue(np.array([[0.5, -1.0], [0, 0]]), np.array([1.0, 3.0]), process, (0, 1), u)
+    expected = (1 / 4) * (3 / 4) * 5 * (1 - 0.8 * (0.7 + 0.4 - 1))
+    assert law == pytest.approx(expected)
+
+
+@pytest.mark.bad_input
+def test_slow_eigenvalue_refuses():
+    process = mrp.MarkovRewardProcess(np.array([[0.7, 0.3], [0.6, 0.4]]), np.zeros(2), 0.8)
+    x, visits, u = np.eye(2), np.array([1, 3]), np.ones(2)
+    for change in ({"pair": (1, 1)}, {"visits": np.array([0, 3])}, {"direction": np.zeros(2)}):
+        arguments = {"features": x, "visits": visits, "pair": (0, 1), "direction": u} | change
+        with pytest.raises(ValueError, match="the pair must be two states"):
+            con.slow_eigenvalue(process=process, **arguments)
+    with pytest.raises(ValueError, match=r"pair\[1\] is 2; states run from 0 to 1"):
+        con.slow_eigenvalue(x, visits, process, (0, 2), u)
+    with pytest.raises(ValueError, match="direction has shape"):
+        con.slow_eigenvalue(x, visits, process, (0, 1), np.ones(3))
 
 
 def test_one_state():
@@ -132,3 +168,64 @@ def test_one_state():
     seen = con.certificate(np.ones((1, 1)), np.array([0, 0]), np.ones(1), 0.5, (1, 1), 3, 0.1)
     assert seen.bound == pytest.approx(2 * 0.5**3)
     assert con.population_bound(np.ones((1, 1)), process, 10, 0.1).floor == 0
+
+
+GOOD = {
+    "features": np.eye(3),
+    "states": np.array([0, 1, 0, 2, 0]),
+    "rewards": np.array([1.0, 0.0, 1.0, 2.0]),
+    "discount": 0.5,
+    "reward_range": (0.0, 2.0),
+    "num_layers": 3,
+    "delta": 0.1,
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward_range": (2.0, 0.0)}, r"reward_range is \(2, 0\); the lowest reward must come first"),
+        ({"reward_range": (0.0, 1.5)}, r"rewards\[3\] is 2; it must lie in reward_range, 0 to 1.5"),
+        ({"reward_range": (0.0, np.inf)}, r"reward_range\[1\] is inf; every entry must be finite"),
+        ({"reward_range": 2.0}, r"reward_range has shape \(\); it must have 1 axes"),
+        ({"delta": 0.0}, r"delta is 0; it must lie in \(0, 1\)"),
+        ({"delta": 1.0}, r"delta is 1; it must lie in \(0, 1\)"),
+        ({"delta": np.nan}, "delta is nan; it must be finite"),
+        ({"discount": 1.0}, r"discount is 1; it must lie in \[0, 1\)"),
+        ({"num_layers": -1}, "num_layers is -1; it must be at least 0"),
+        ({"step_size": 0.0}, "step_size is 0; it must be positive"),
+        ({"features": np.eye(2)}, r"states\[3\] is 2; states run from 0 to 1"),
+        ({"rewards": np.zeros(3)}, r"rewards has shape \(3,\); it must be \(4,\)"),
+        (
+            {"rewards": np.array([1.0, 0.0, 1.5, 2.0])},
+            r"rewards\[0\] is 1 in state 0, whose last reward is 1.5",
+        ),
+        ({"states": np.array([0, 1, 0, 1, 2])}, "states ends in 2, which it never leaves"),
+    ],
+)
+def test_refuses_certificate(change, message):
+    con.certificate(**GOOD)
+    if "states" in change:
+        change["rewards"] = np.array([1.0, 0.0, 1.0, 0.0])
+    with pytest.raises(ValueError, match=message):
+        con.certificate(**{**GOOD, **change})
+
+
+@pytest.mark.bad_input
+def test_refuses_population():
+    process = mrp.random_mrp(3, 0.9, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"distribution has shape \(2,\); it must be \(3,\)"):
+        con.population_matching(np.eye(3), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match=r"distribution sums to 1\.5"):
+        con.population_matching(np.eye(3), np.full(3, 0.5))
+    with pytest.raises(ValueError, match=r"distribution has shape \(3,\); it must be \(2,\)"):
+        con.population_iteration_matrix(np.eye(2), process)
+    with pytest.raises(ValueError, match="step_size is -1; it must be positive"):
+        con.population_iteration_matrix(np.eye(3), process, step_size=-1)
+    with pytest.raises(
+        ValueError, match=r"features give Assumption 5\.1 the margin -0.*needs a positive one"
+    ):
+        con.population_bound(np.eye(3), process, 10, 0.1)
+    with pytest.raises(ValueError, match="num_transitions is 0; it must be at least 1"):
+        con.population_bound(5 * np.eye(3), process, 0, 0.1)

@@ -121,3 +121,25 @@ def test_an_ending_state_that_can_be_reached_alive_gets_a_stand_in():
     np.testing.assert_array_equal(process.outcome_reward[1], [[5, 0, 0], [1, 0, 3]])
     v0, v1 = 5 * 0.5 / 0.75, 5 / 0.75  # go round for ever: v1 = 5 + v0/2, v0 = v1/2
     np.testing.assert_allclose(process.optimal_q().max(axis=1), [v0, v1, 0])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("env_id", ["NoSuchTask-v0", "Taxi-v0", "", "a/b/c", "no_module:x", 7, None])
+def test_refuses_unknown_tasks_refused(env_id):
+    with pytest.raises(ValueError, match=r"env_id is .*, which Gymnasium cannot make"):
+        from_gymnasium(env_id, 0.9)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("env_id", ["Blackjack-v1", "CartPole-v1"])
+def test_refuses_tasks_without_a_table_refused(env_id):
+    with pytest.raises(ValueError, match=f"env_id is '{env_id}', which publishes no transition table"):
+        from_gymnasium(env_id, 0.9)
+
+
+@pytest.mark.bad_input
+def test_refuses_no_transition_table():
+    with pytest.raises(ValueError, match="'CartPole-v1', which publishes no transition table"):
+        from_gymnasium("CartPole-v1", 0.9)
+    with pytest.raises(ValueError, match="which Gymnasium cannot make"):
+        from_gymnasium("FrozenLake-v1", 0.9, is_frozen=True)

@@ -1,13 +1,12 @@
-"""Markov decision processes: exact solutions, induced processes, rollouts."""
+"""Decision processes: the optimum, induced chains, freezing."""
 
 from dataclasses import FrozenInstanceError
 from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare
 
-from icrl.mdp import MarkovDecisionProcess, random_mdp, rollout_batch
+from icrl.mdp import MarkovDecisionProcess, random_mdp
 from icrl.policies import epsilon_greedy
 
 
@@ -77,76 +76,6 @@ def test_induced_processes_agree():
         np.testing.assert_allclose(successors, process.transition[s, a][:, None] * policy)
 
 
-def test_rollout_follows_the_process():
-    """Actions and successors have the frequencies of policy and transition; rewards are those of the pair."""
-    process, policy, rng = world(num_states=3, num_actions=2)
-    states, actions, rewards, ended = process.rollout(policy, 20_000, rng)
-    assert states.shape == actions.shape == (20_001,)
-    assert rewards.shape == ended.shape == (20_000,)
-    np.testing.assert_array_equal(rewards, process.reward[states[:-1], actions[:-1]])
-    assert not ended.any()
-    for s in range(3):
-        seen = np.bincount(actions[states == s], minlength=2)
-        assert chisquare(seen, policy[s] * seen.sum()).pvalue > 1e-4
-        for a in range(2):
-            here = (states[:-1] == s) & (actions[:-1] == a)
-            seen = np.bincount(states[1:][here], minlength=3)
-            assert chisquare(seen, process.transition[s, a] * seen.sum()).pvalue > 1e-4
-
-
-def test_episodes_end_and_restart():
-    """Always right: three steps to the end, then the start state again; the terminal state never shows."""
-    states, actions, rewards, ended = corridor().rollout(np.eye(2)[[1, 1, 1, 1]], 7, np.random.default_rng(0))
-    np.testing.assert_array_equal(states, [0, 1, 2, 0, 1, 2, 0, 1])
-    np.testing.assert_array_equal(actions, 1)
-    np.testing.assert_array_equal(rewards, [0, 0, 1, 0, 0, 1, 0])
-    np.testing.assert_array_equal(ended, [False, False, True, False, False, True, False])
-
-
-def test_windows_of_features():
-    """What is left and what is reached, zero after an end; by state, by pair, and for each of a batch."""
-    run = corridor().rollout(np.eye(2)[[1, 1, 1, 1]], 4, np.random.default_rng(0))
-    phi, phi_next = run.window(np.array([[1.0], [2.0], [3.0], [4.0]]))
-    np.testing.assert_array_equal(phi.ravel(), [1, 2, 3, 1])
-    np.testing.assert_array_equal(phi_next.ravel(), [2, 3, 0, 2])
-    pairs = np.arange(1.0, 9).reshape(4, 2, 1)
-    np.testing.assert_array_equal(run.window(pairs)[0].ravel(), [2, 4, 6, 2])
-    np.testing.assert_array_equal(run.window(pairs)[1].ravel(), [4, 6, 0, 4])
-    batch = rollout_batch([corridor()] * 2, np.eye(2)[np.ones((2, 4), int)], 4, np.random.default_rng(0))
-    phi, phi_next = batch.window(np.stack([pairs, 10 * pairs]))
-    np.testing.assert_array_equal(phi[..., 0], [[2, 4, 6, 2], [20, 40, 60, 20]])
-    np.testing.assert_array_equal(phi_next[..., 0], [[4, 6, 0, 4], [40, 60, 0, 40]])
-    np.testing.assert_array_equal(batch.window(pairs)[0], np.stack([phi[0]] * 2))
-
-
-def test_rollout_can_go_on_where_another_stopped():
-    """`start` is the first state."""
-    states = corridor().rollout(np.eye(2)[[1, 1, 1, 1]], 1, np.random.default_rng(0), start=2).states
-    np.testing.assert_array_equal(states, [2, 0])
-
-
-def test_outcome_rewards_are_paid_by_outcome():
-    """One action, reward 3 for one successor and -1 for the other; without the table, their mean."""
-    transition, paid = np.full((2, 1, 2), 0.5), np.array([[[3.0, -1.0]]] * 2)
-    process = MarkovDecisionProcess(transition, np.ones((2, 1)), 0.5, outcome_reward=paid)
-    rollout = process.rollout(np.ones((2, 1)), 50, np.random.default_rng(0))
-    np.testing.assert_array_equal(rollout.rewards, np.where(rollout.states[1:] == 0, 3, -1))
-    mean = MarkovDecisionProcess(transition, np.ones((2, 1)), 0.5)
-    assert (mean.rollout(np.ones((2, 1)), 50, np.random.default_rng(0)).rewards == 1).all()
-
-
-def test_a_batch_of_one_is_a_rollout_and_each_row_follows_its_own_process():
-    """The same draws give the same trajectory; a batch of corridors of unlike policies keeps them apart."""
-    process, policy, _ = world()
-    one = process.rollout(policy, 200, np.random.default_rng(1))
-    batch = rollout_batch([process], policy[None], 200, np.random.default_rng(1))
-    for single, row in zip(one, batch, strict=True):
-        np.testing.assert_array_equal(single, row[0])
-    policies = np.stack([np.eye(2)[[a] * 4] for a in (0, 1)])
-    batch = rollout_batch([corridor()] * 2, policies, 3, np.random.default_rng(0), starts=np.array([2, 1]))
-    np.testing.assert_array_equal(batch.states, [[2, 2, 2, 2], [1, 2, 0, 1]])
-
-
 def test_random_mdp_and_freezing():
     """Shapes, ranges, and arrays that cannot be written to; the caller's own arrays stay writable."""
     process, _, _ = world()
@@ -168,3 +97,73 @@ def test_greedy_policy_of_the_optimum_is_optimal():
     q = process.optimal_q()
     value = process.under(epsilon_greedy(q, epsilon=0.0)).value()
     np.testing.assert_allclose(value, q.max(axis=1), rtol=1e-12)
+
+
+TRANSITION, REWARD = np.full((2, 3, 2), 0.5), np.zeros((2, 3))
+
+
+ABSORBING = np.array([[[0.5, 0.5]] * 3, [[0.0, 1.0]] * 3])
+
+
+LAST = np.array([False, True])
+
+
+def process(transition=TRANSITION, reward=REWARD, discount=0.9, **fields):
+    return MarkovDecisionProcess(transition, reward, discount, **fields)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"transition": np.full((2, 3, 2), 0.4)}, "transition row 0, 0 sums to 0.8; every row must sum to 1"),
+        (
+            {"transition": np.full((2, 3, 3), 1 / 3)},
+            r"transition has shape \(2, 3, 3\); it must be \(S, A, S\)",
+        ),
+        ({"transition": np.full((2, 2), 0.5)}, r"transition has shape \(2, 2\); it must have 3 axes"),
+        ({"transition": np.zeros((2, 0, 2))}, r"transition has shape \(2, 0, 2\); no axis may be empty"),
+        ({"reward": np.zeros((3, 2))}, r"reward has shape \(3, 2\); it must be \(2, 3\)"),
+        ({"reward": np.full((2, 3), np.nan)}, r"reward\[0, 0\] is nan; every entry must be finite"),
+        ({"discount": 1.0}, r"discount is 1; it must lie in \[0, 1\)"),
+        ({"discount": -0.1}, r"discount is -0.1"),
+        ({"start": np.array([0.5, 0.4])}, "start sums to 0.9"),
+        ({"start": np.ones(3) / 3}, r"start has shape \(3,\); it must be \(2,\)"),
+        (
+            {"terminal": np.array([0, 1])},
+            r"terminal has shape \(2,\) and dtype int64; it must be \(2,\), bool",
+        ),
+        ({"terminal": LAST}, "terminal holds state 1, which is not absorbing with reward 0"),
+        (
+            {"transition": ABSORBING, "reward": np.ones((2, 3)), "terminal": LAST},
+            "terminal holds state 1, which is not absorbing with reward 0",
+        ),
+        ({"transition": ABSORBING, "terminal": LAST}, "start gives the terminal state 1 probability 0.5"),
+        ({"outcome_reward": np.zeros((2, 3))}, r"outcome_reward has shape \(2, 3\); it must have 3 axes"),
+        (
+            {"outcome_reward": np.ones((2, 3, 2))},
+            r"outcome_reward\[0, 0\] has an expectation 1 away from reward\[0, 0\]",
+        ),
+    ],
+)
+def test_refuses_processes_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        process(**fields)
+
+
+@pytest.mark.bad_input
+def test_refuses_other_refusals():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="num_states is 0"):
+        random_mdp(0, 2, 0.9, rng)
+    with pytest.raises(ValueError, match="num_actions is -1"):
+        random_mdp(2, -1, 0.9, rng)
+    with pytest.raises(ValueError, match="num_iterations is -1"):
+        process().value_iteration(-1)
+    for epsilon in (-0.1, 1.1, np.nan, "much"):
+        with pytest.raises(ValueError, match="epsilon is"):
+            epsilon_greedy(np.zeros((2, 3)), epsilon)
+    with pytest.raises(ValueError, match=r"q has shape \(3,\)"):
+        epsilon_greedy(np.zeros(3), 0.1)
+    with pytest.raises(ValueError, match=r"q\[0, 1\] is nan"):
+        epsilon_greedy(np.array([[0.0, np.nan]]), 0.1)

@@ -5,11 +5,16 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from scipy.stats import chisquare
 
+from icrl import softmax_td as td
+from icrl.attention import softmax_weights
 from icrl.mrp import MarkovRewardProcess, boyan_chain, divergent_mrp, loop_chain, random_mrp, sample_batch
+from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 GENERATORS = [random_mrp, boyan_chain, loop_chain]
 
@@ -226,3 +231,235 @@ def test_frozen(name):
     """No field can be put in place of another."""
     with pytest.raises(FrozenInstanceError):
         setattr(chain([1]), name, 0.0)
+
+
+HALVES, REWARD = np.full((2, 2), 0.5), np.zeros(2)
+
+
+FEATURES, STATES, REWARDS = np.eye(2), np.array([0, 1, 0]), np.ones(2)
+
+
+NAN, INF, RAGGED = np.nan, np.inf, [[1.0, 0.0], [1.0]]
+
+
+TOO_LARGE = 10**400  # an integer that no float holds
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("transition", "message"),
+    [
+        ([[1, 0], [0.5, 0.47]], "transition row 1 sums to 0.97; every row must sum to 1"),
+        ([[1, 0], [0.5, 0.500001]], "transition row 1 sums to 1.000001; every row must sum to 1"),
+        ([[0, 0], [0, 1]], "transition row 0 sums to 0; every row must sum to 1"),
+        ([[1.1, -0.1], [0, 1]], "transition row 0 holds -0.1; a probability must not be negative"),
+        ([[1, 0], [NAN, 1]], "transition[1, 0] is nan; every entry must be finite"),
+        ([[1, 0], [1, -INF]], "transition[1, 1] is -inf; every entry must be finite"),
+        (np.full((2, 3), 1 / 3), "transition has shape (2, 3); it must be square"),
+        ([0.5, 0.5], "transition has shape (2,); it must have 2 axes"),
+        (np.full((1, 1, 1), 1.0), "transition has shape (1, 1, 1); it must have 2 axes"),
+        (1.0, "transition has shape (); it must have 2 axes"),
+        (np.empty((0, 0)), "transition has shape (0, 0); no axis may be empty"),
+        (RAGGED, "transition is [[1.0, 0.0], [1.0]]; it must be an array of real numbers"),
+        (HALVES + 0j, "transition is ..., of dtype complex128; it must be an array of real numbers"),
+        (None, "transition is None, of dtype object; it must be an array of real numbers"),
+        ([["1", "0"], ["0", "1"]], "transition is ..., of dtype <U1; it must be an array of real numbers"),
+    ],
+)
+def test_refuses_transition(transition, message):
+    """A square matrix of distributions."""
+    refused(message, MarkovRewardProcess, transition, REWARD, 0.5)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ([0.0, NAN], "reward[1] is nan; every entry must be finite"),
+        ([INF, 0.0], "reward[0] is inf; every entry must be finite"),
+        ([0.0, 0.0, 0.0], "reward has shape (3,); it must be (2,), one entry for each state"),
+        ([[0.0, 0.0]], "reward has shape (1, 2); it must have 1 axes"),
+        ([], "reward has shape (0,); no axis may be empty"),
+        ([TOO_LARGE, 0], "reward is ..., of dtype object; it must be an array of real numbers"),
+    ],
+)
+def test_refuses_reward(reward, message):
+    """One finite number for each state."""
+    refused(message, MarkovRewardProcess, HALVES, reward, 0.5)
+
+
+DISCOUNTS = [
+    (1.0, "discount is 1; it must lie in [0, 1)"),
+    (1, "discount is 1; it must lie in [0, 1)"),
+    (-0.1, "discount is -0.1; it must lie in [0, 1)"),
+    (1.5, "discount is 1.5; it must lie in [0, 1)"),
+    (NAN, "discount is nan; it must be finite"),
+    (INF, "discount is inf; it must be finite"),
+    ([0.5], "discount is [0.5]; it must be one real number"),
+    (0.5j, "discount is 0.5j, of dtype complex128; it must be one real number"),
+    ("0.5", "discount is '0.5', of dtype <U3; it must be one real number"),
+    (None, "discount is None, of dtype object; it must be one real number"),
+    (TOO_LARGE, "discount is 1000..., of dtype object; it must be one real number"),
+]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("discount", "message"), DISCOUNTS)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda g: MarkovRewardProcess(HALVES, REWARD, g),
+        lambda g: random_mrp(3, g, np.random.default_rng(0)),
+        lambda g: boyan_chain(3, g, np.random.default_rng(0)),
+        lambda g: loop_chain(3, g, np.random.default_rng(0)),
+        lambda g: td.weighted_softmax_td(FEATURES, STATES, REWARDS, g, 2),
+        lambda g: td.kernel_td(HALVES, STATES, REWARDS, g, 2),
+        lambda g: td.tabular_td(STATES, REWARDS, 2, g, 2),
+        lambda g: td.linear_td(FEATURES, STATES, REWARDS, g, 2),
+        lambda g: td.empirical_process(STATES, REWARDS, g),
+        lambda g: td.iteration_matrix(FEATURES, STATES, g),
+        lambda g: td.fixed_point(FEATURES, STATES, REWARDS, g),
+        lambda g: SoftmaxTransformer(2, g, *softmax_td_weights(2)),
+    ],
+)
+def test_refuses_discount(function, discount, message):
+    """In [0, 1), wherever it is taken."""
+    refused(message, function, discount)
+
+
+COUNTS = [
+    (-1, "is -1; it must be at least {minimum}"),
+    (1.0, "is 1.0; it must be an integer"),
+    (NAN, "is nan; it must be an integer"),
+    (True, "is True; it must be an integer"),
+    ("2", "is '2'; it must be an integer"),
+    (None, "is None; it must be an integer"),
+]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("value", "message"), COUNTS)
+@pytest.mark.parametrize(
+    ("name", "minimum", "function"),
+    [
+        ("num_transitions", 1, lambda k: random_mrp(2, 0.5, np.random.default_rng(0)).sample(k, None)),
+        ("num_transitions", 1, lambda k: sample_batch(HALVES[None], k, None)),
+        ("num_states", 1, lambda k: random_mrp(k, 0.5, None)),
+        ("num_states", 2, lambda k: boyan_chain(k, 0.5, None)),
+        ("num_states", 2, lambda k: loop_chain(k, 0.5, None)),
+        ("num_states", 1, lambda k: td.tabular_td(STATES, REWARDS, k, 0.5, 2)),
+        ("num_states", 1, lambda k: td.empirical_model(STATES, REWARDS, k)),
+        ("num_layers", 0, lambda k: td.weighted_softmax_td(FEATURES, STATES, REWARDS, 0.5, k)),
+        ("num_layers", 0, lambda k: td.kernel_td(HALVES, STATES, REWARDS, 0.5, k)),
+        ("num_iterations", 0, lambda k: td.tabular_td(STATES, REWARDS, 2, 0.5, k)),
+        ("num_iterations", 0, lambda k: td.linear_td(FEATURES, STATES, REWARDS, 0.5, k)),
+        ("num_layers", 0, lambda k: SoftmaxTransformer(k, 0.5, *softmax_td_weights(2))),
+        ("num_features", 1, softmax_td_weights),
+        ("num_queries", 1, lambda k: SoftmaxTransformer(2, 0.5, *softmax_td_weights(1))(prompt(), k)),
+        ("num_queries", 0, lambda k: softmax_weights(prompt(), torch.eye(4, dtype=torch.float64), k)),
+    ],
+)
+def test_refuses_counts(name, minimum, function, value, message):
+    """Integers, from 0 or 1 or 2 on."""
+    refused(f"{name} {message.format(minimum=minimum)}", function, value)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("function", [random_mrp, boyan_chain, loop_chain])
+def test_refuses_smallest_count(function):
+    """Just below the smallest."""
+    minimum = 1 if function is random_mrp else 2
+    message = f"num_states is {minimum - 1}; it must be at least {minimum}"
+    refused(message, function, minimum - 1, 0.5, np.random.default_rng(0))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (2, "start is 2; states run from 0 to 1"),
+        (-1, "start is -1; states run from 0 to 1"),
+        (0.0, "start has dtype float64; states are integers"),
+        (True, "start has dtype bool; states are integers"),
+        ("0", "start is '0', of dtype <U1; it must be an array of integers"),
+        ([0.5, 0.4], "start sums to 0.9; every row must sum to 1"),
+        ([1.5, -0.5], "start holds -0.5; a probability must not be negative"),
+        ([NAN, 1.0], "start[0] is nan; every entry must be finite"),
+        ([1.0], "start has shape (1,); it must be (2,), one probability for each state"),
+        ([[0.5, 0.5]], "start has shape (1, 2); it must have 1 axes"),
+    ],
+)
+def test_refuses_start(start, message):
+    """A state or a distribution over states."""
+    process = MarkovRewardProcess(HALVES, REWARD, 0.5)
+    refused(message, process.sample, 3, np.random.default_rng(0), start)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("transitions", "starts", "message"),
+    [
+        (HALVES, None, "transitions has shape (2, 2); it must have 3 axes"),
+        (np.full((1, 2, 3), 1 / 3), None, "transitions has shape (1, 2, 3); it must be (B, S, S)"),
+        ([HALVES, HALVES - 0.1], None, "transitions row 1, 0 sums to 0.8; every row must sum to 1"),
+        (
+            [[[1.5, -0.5], [0, 1]]],
+            None,
+            "transitions row 0, 0 holds -0.5; a probability must not be negative",
+        ),
+        ([HALVES], HALVES, "starts has shape (2, 2); it must be (1, 2), one distribution for each chain"),
+        ([HALVES], [[0.5, 0.6]], "starts row 0 sums to 1.1; every row must sum to 1"),
+    ],
+)
+def test_refuses_sample_batch(transitions, starts, message):
+    """A stack of transition matrices, with a distribution of the first state for each."""
+    refused(message, sample_batch, transitions, 3, np.random.default_rng(0), starts)
+
+
+@pytest.mark.bad_input
+def test_refuses_stationary_distribution():
+    """Several closed classes, which are named."""
+    message = "transition has the closed classes [[0], [1]]; the stationary distribution is unique only ..."
+    refused(message, MarkovRewardProcess(np.eye(2), REWARD, 0.5).stationary_distribution)
+
+
+ON_CONTEXTS = {
+    "softmax_kernel": lambda x, s, r: td.softmax_kernel(x, s),
+    "matching_matrix": lambda x, s, r: td.matching_matrix(x, s),
+    "weighted_softmax_td": lambda x, s, r: td.weighted_softmax_td(x, s, r, 0.5, 2),
+    "linear_td": lambda x, s, r: td.linear_td(x, s, r, 0.5, 2),
+    "iteration_matrix": lambda x, s, r: td.iteration_matrix(x, s, 0.5),
+    "fixed_point": lambda x, s, r: td.fixed_point(x, s, r, 0.5),
+    "softmax_td_prompt": lambda x, s, r: softmax_td_prompt(x, s, r),
+    "kernel_td": lambda x, s, r: td.kernel_td(HALVES, s, r, 0.5, 2),
+    "tabular_td": lambda x, s, r: td.tabular_td(s, r, 2, 0.5, 2),
+    "empirical_model": lambda x, s, r: td.empirical_model(s, r, 2),
+    "empirical_process": lambda x, s, r: td.empirical_process(s, r, 0.5),
+}
+
+
+WITHOUT_REWARDS = ["softmax_kernel", "matching_matrix", "iteration_matrix"]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [name for name in ON_CONTEXTS if name not in WITHOUT_REWARDS])
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        ([1.0, NAN], "rewards[1] is nan; every entry must be finite"),
+        ([-INF, 1.0], "rewards[0] is -inf; every entry must be finite"),
+        ([1.0, 2.0, 3.0], "rewards has shape (3,); it must be (2,), one reward for each transition ..."),
+        ([], "rewards has shape (0,); no axis may be empty"),
+        (1.0, "rewards has shape (); it must have 1 axes"),
+        ([[1.0, 2.0]], "rewards has shape (1, 2); it must have 1 axes"),
+        (None, "rewards is None, of dtype object; it must be an array of real numbers"),
+    ],
+)
+def test_refuses_rewards(name, rewards, message):
+    """One finite number for each transition."""
+    refused(message, ON_CONTEXTS[name], FEATURES, STATES, rewards)
+
+
+def prompt(*batch, columns=3):
+    """A valid prompt for one feature, D = 4."""
+    return torch.zeros(*batch, 4, columns, dtype=torch.float64)

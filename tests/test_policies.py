@@ -1,8 +1,10 @@
 """Policies: epsilon-greedy with ties, softmax and its score."""
 
 import numpy as np
+import pytest
 import torch
 
+from icrl.mdp import MarkovDecisionProcess
 from icrl.policies import epsilon_greedy, softmax_policy, softmax_score
 
 
@@ -44,3 +46,41 @@ def test_saturated_softmax_is_finite():
     np.testing.assert_array_equal(softmax_policy(weights, features), [[1, 0, 0]])
     np.testing.assert_array_equal(softmax_score(weights, features)[0, 0], 0)
     np.testing.assert_array_equal(softmax_score(weights, features)[0, 1], [-1, 1, 0])
+
+
+TRANSITION, REWARD = np.full((2, 3, 2), 0.5), np.zeros((2, 3))
+
+
+def process(transition=TRANSITION, reward=REWARD, discount=0.9, **fields):
+    return MarkovDecisionProcess(transition, reward, discount, **fields)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("call", ["under", "under_pairs", "q_values", "rollout"])
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (np.full((2, 3), 0.3), "policy row 0 sums to 0.9; every row must sum to 1"),
+        (np.array([[1.0, 0, 0], [1.5, -0.5, 0]]), "policy row 1 holds -0.5"),
+        (np.full((3, 2), 0.5), r"policy has shape \(3, 2\); it must be \(2, 3\)"),
+        (np.full((2, 3), np.inf), r"policy\[0, 0\] is inf"),
+        (np.array([0, 1]), r"policy has shape \(2,\); it must have 2 axes"),
+    ],
+)
+def test_refuses_policies_refused(call, policy, message):
+    rest = (5, np.random.default_rng(0)) if call == "rollout" else ()
+    with pytest.raises(ValueError, match=message):
+        getattr(process(), call)(policy, *rest)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("function", [softmax_policy, softmax_score])
+def test_refuses_mismatched_policy_features_refused(function):
+    with pytest.raises(ValueError, match=r"policy_weights has shape \(2,\); it must be \(\*batch, 3\)"):
+        function(np.zeros(2), np.zeros((4, 5, 3)))
+    with pytest.raises(ValueError, match=r"policy_features has shape \(4, 3\); it must have 3 axes"):
+        function(np.zeros(3), np.zeros((4, 3)))
+    with pytest.raises(ValueError, match=r"policy_weights\[1\] is inf"):
+        function(np.array([0, np.inf, 0]), np.zeros((4, 5, 3)))
+    with pytest.raises(ValueError, match="overflow"):
+        function(np.full(3, 1e300), np.full((4, 5, 3), 1e300))

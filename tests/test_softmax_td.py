@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 from icrl import softmax_td as td
 from icrl.mrp import divergent_mrp, random_mrp
+from icrl.softmax_transformer import softmax_td_prompt, softmax_td_weights
 
 # One feature, 0 or sqrt(log 2): scores are 0 but for state 1 on itself, whose weight is exp(log 2) = 2.
 HALF = np.array([[0.0], [np.sqrt(np.log(2))]])
@@ -277,3 +279,164 @@ def test_the_priced_loop_by_hand():
     unlike = td.priced_softmax_td(30 * np.eye(2), states, rewards, 0.5, 1)
     # Each state hears itself: v = (3, 3/2); TD errors 3/4, 1/4, 2; mean 1, price 2.
     assert np.allclose(unlike[2], np.array([5, 3.5, 3.5, 5]), rtol=0, atol=1e-12)
+
+
+HALVES, REWARD = np.full((2, 2), 0.5), np.zeros(2)
+
+
+GIVEN_FEATURES, GIVEN_STATES, GIVEN_REWARDS = np.eye(2), np.array([0, 1, 0]), np.ones(2)
+
+
+NAN, INF, RAGGED = np.nan, np.inf, [[1.0, 0.0], [1.0]]
+
+
+ON_CONTEXTS = {
+    "softmax_kernel": lambda x, s, r: td.softmax_kernel(x, s),
+    "matching_matrix": lambda x, s, r: td.matching_matrix(x, s),
+    "weighted_softmax_td": lambda x, s, r: td.weighted_softmax_td(x, s, r, 0.5, 2),
+    "linear_td": lambda x, s, r: td.linear_td(x, s, r, 0.5, 2),
+    "iteration_matrix": lambda x, s, r: td.iteration_matrix(x, s, 0.5),
+    "fixed_point": lambda x, s, r: td.fixed_point(x, s, r, 0.5),
+    "softmax_td_prompt": lambda x, s, r: softmax_td_prompt(x, s, r),
+    "kernel_td": lambda x, s, r: td.kernel_td(HALVES, s, r, 0.5, 2),
+    "tabular_td": lambda x, s, r: td.tabular_td(s, r, 2, 0.5, 2),
+    "empirical_model": lambda x, s, r: td.empirical_model(s, r, 2),
+    "empirical_process": lambda x, s, r: td.empirical_process(s, r, 0.5),
+}
+
+
+WITHOUT_FEATURES = ["kernel_td", "tabular_td", "empirical_model", "empirical_process"]
+
+
+BATCHED = ["softmax_td_prompt"]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [name for name in ON_CONTEXTS if name not in WITHOUT_FEATURES])
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ([[0.0, NAN], [1.0, 0.0]], "features[0, 1] is nan; every entry must be finite"),
+        ([[0.0, 1.0], [-INF, 0.0]], "features[1, 0] is -inf; every entry must be finite"),
+        ([1.0, 2.0], "features has shape (2,); it must ..."),
+        (1.0, "features has shape (); it must ..."),
+        (np.empty((2, 0)), "features has shape (2, 0); no axis may be empty"),
+        (np.empty((0, 2)), "features has shape (0, 2); no axis may be empty"),
+        (RAGGED, "features is [[1.0, 0.0], [1.0]]; it must be an array of real numbers"),
+        (None, "features is None, of dtype object; it must be an array of real numbers"),
+        ([[1j], [0]], "features is ..., of dtype complex128; it must be an array of real numbers"),
+        ([[1.0, 2.0]], "states[1] is 1; states run from 0 to 0"),
+    ],
+)
+def test_refuses_features(name, features, message):
+    """A row of finite numbers for each state."""
+    refused(message, ON_CONTEXTS[name], features, GIVEN_STATES, GIVEN_REWARDS)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ON_CONTEXTS)
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        ([0, -1, 0], "states[1] is -1; states run from 0 ..."),
+        ([0, 1, 2], "states[2] is 2; states run from 0 to 1"),
+        (
+            np.array([0, 2**63 + 1, 0], dtype=np.uint64),
+            "states[1] is 9223372036854775809; states run ... to 1",
+        ),
+        ([0.0, 1.0, 0.0], "states has dtype float64; states are integers"),
+        ([0, NAN, 0], "states has dtype float64; states are integers"),
+        ([True, False, True], "states has dtype bool; states are integers"),
+        (["a", "b", "a"], "states is ['a', 'b', 'a'], of dtype <U1; it must be an array of integers"),
+        (None, "states is None, of dtype object; it must be an array of integers"),
+        ([[0, 1], [0]], "states is [[0, 1], [0]]; it must be an array of integers"),
+        ([0], "states has shape (1,); a context needs at least one transition, two states"),
+        ([], "states has shape (0,); a context needs at least one transition, two states"),
+        (0, "states has shape (); a context needs at least one transition, two states"),
+        ([[0, 1, 0], [1, 0, 1]], "states has shape (2, 3); one trajectory has one axis, time"),
+    ],
+)
+def test_refuses_states(name, states, message):
+    """Integers in range on one axis, at least two."""
+    if name == "empirical_process" and " to 1" in message:
+        pytest.skip("it has no number of states to compare with")
+    if name in BATCHED and "one axis" in message:
+        message = "rewards has shape (2,); it must have 2 axes"  # a batch is welcome, if the rest is one
+    refused(message, ON_CONTEXTS[name], GIVEN_FEATURES, states, GIVEN_REWARDS)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (np.ones((3, 2)), "kernel has shape (3, 2); it must be (2, 2), one row for each transition"),
+        ([1.0, 1.0], "kernel has shape (2,); it must have 2 axes"),
+        ([[NAN, 1.0], [1.0, 1.0]], "kernel[0, 0] is nan; every entry must be finite"),
+        ([[1.0], [1.0]], "states[1] is 1; states run from 0 to 0"),
+    ],
+)
+def test_refuses_kernel(kernel, message):
+    """A row for each transition, a column for each state."""
+    refused(message, td.kernel_td, kernel, GIVEN_STATES, GIVEN_REWARDS, 0.5, 2)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["empirical_process", "iteration_matrix", "fixed_point"])
+def test_refuses_last_state_never_left(name):
+    """Named as the caller names it, also where states are renumbered inside."""
+    features = np.array([[3.0], [2.0], [1.0]])
+    message = "states ends in 2, ... it never leaves; ..."
+    refused(message, ON_CONTEXTS[name], features, np.array([0, 1, 2]), GIVEN_REWARDS)
+
+
+STEP_SIZES = [
+    (0, "step_size is 0; it must be positive"),
+    (-0.5, "step_size is -0.5; it must be positive"),
+    ([1.0, 0.0], "step_size is 0; it must be positive"),
+    (NAN, "step_size is nan; every entry must be finite"),
+    ([1.0, INF], "step_size[1] is inf; every entry must be finite"),
+    ([], "step_size has shape (0,); no axis may be empty"),
+    ([[1.0, 1.0]], "step_size has shape (1, 2); give one float or one for each of the 2 layers"),
+    ("1", "step_size is '1', of dtype <U1; it must be an array of real numbers"),
+    (None, "step_size is None, of dtype object; it must be an array of real numbers"),
+    (RAGGED, "step_size is [[1.0, 0.0], [1.0]]; it must be an array of real numbers"),
+]
+
+
+TAKE_STEPS = [
+    lambda alpha: td.weighted_softmax_td(GIVEN_FEATURES, GIVEN_STATES, GIVEN_REWARDS, 0.5, 2, alpha),
+    lambda alpha: td.kernel_td(HALVES, GIVEN_STATES, GIVEN_REWARDS, 0.5, 2, alpha),
+    lambda alpha: td.tabular_td(GIVEN_STATES, GIVEN_REWARDS, 2, 0.5, 2, alpha),
+    lambda alpha: td.linear_td(GIVEN_FEATURES, GIVEN_STATES, GIVEN_REWARDS, 0.5, 2, alpha),
+]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("function", [*TAKE_STEPS, lambda alpha: softmax_td_weights(2, alpha)])
+@pytest.mark.parametrize(("step_size", "message"), STEP_SIZES)
+def test_refuses_step_size(function, step_size, message):
+    """Positive, one or one for each layer."""
+    refused(message, function, step_size)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("function", TAKE_STEPS)
+@pytest.mark.parametrize("length", [1, 3])
+def test_refuses_wrong_number_of_step_sizes(function, length):
+    """Neither one for all nor one for each of the two layers."""
+    message = f"step_size has shape ({length},); give one float or one for each of the 2 layers"
+    refused(message, function, [1.0] * length)
+
+
+@pytest.mark.bad_input
+def test_refuses_step_size_of_the_iteration_matrix():
+    """It is one layer."""
+    message = "step_size has shape (2,); give one float or one for each of the 1 layers"
+    refused(message, td.iteration_matrix, GIVEN_FEATURES, GIVEN_STATES, 0.5, [1.0, 1.0])
+
+
+@pytest.mark.bad_input
+def test_refuses_features_too_alike():
+    """The interpolant of an unvisited state would be rounding error."""
+    message = "features of the visited states give an attention matrix of condition ...; ... below 1e12, ..."
+    refused(message, td.fixed_point, [[1e-9], [2e-9], [1.0]], GIVEN_STATES, GIVEN_REWARDS, 0.5)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
@@ -555,7 +556,7 @@ def test_memory_entries_of_the_scores_have_their_gradient(head, n):
     assert reverse[-2:, :3].abs().min() > 1e-5  # the comparison is of something
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # torch's own, of changing kind
 def test_forward_mode_is_reverse_mode():
     """At the construction, along a random direction of the scores that is not zero on the memory."""
     prompt = softmax_td_prompt(*context(np.random.default_rng(0), 3, 30, 2))
@@ -678,3 +679,178 @@ def test_a_price_beyond_the_prompts_dtype_is_refused():
     assert model.values(prompt.float()).isfinite().all()
     with pytest.raises(ValueError, match=r"value_weights has entries up to 1e\+05"):
         model.values(prompt.half())
+
+
+FEATURES, STATES, REWARDS = np.eye(2), np.array([0, 1, 0]), np.ones(2)
+
+
+NAN, INF, RAGGED = np.nan, np.inf, [[1.0, 0.0], [1.0]]
+
+
+def prompt(*batch, columns=3):
+    """A valid prompt for one feature, D = 4."""
+    return torch.zeros(*batch, 4, columns, dtype=torch.float64)
+
+
+def weights(*lead, size=4):
+    """Valid weights."""
+    return torch.zeros(*lead, size, size, dtype=torch.float64)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("features", "states", "rewards", "queries", "message"),
+    [
+        (FEATURES, STATES, REWARDS, [2], "queries[0] is 2; states run from 0 to 1"),
+        (FEATURES, STATES, REWARDS, [0, -1], "queries[1] is -1; states run from 0 to 1"),
+        (FEATURES, STATES, REWARDS, [0.0], "queries has dtype float64; states are integers"),
+        (FEATURES, STATES, REWARDS, 1, "queries has shape (); it must be that of the states, (3,), but ..."),
+        (
+            FEATURES,
+            STATES,
+            REWARDS,
+            [[1]],
+            "queries has shape (1, 1); it must be that of the states, (3,), ...",
+        ),
+        (
+            [FEATURES] * 2,
+            [STATES] * 2,
+            [REWARDS] * 2,
+            [1],
+            "queries has shape (1,); it must be that ... (2, 3), ...",
+        ),
+        (
+            FEATURES,
+            [STATES] * 2,
+            [REWARDS] * 2,
+            None,
+            "features has batch dimensions () and states (2,); they ...",
+        ),
+        (
+            [FEATURES] * 3,
+            [STATES] * 2,
+            [REWARDS] * 2,
+            None,
+            "features has batch dimensions (3,) and states (2,); ...",
+        ),
+        (
+            [FEATURES] * 2,
+            STATES,
+            REWARDS,
+            None,
+            "features has batch dimensions (2,) and states (); they must ...",
+        ),
+        (
+            [FEATURES] * 2,
+            [STATES] * 2,
+            [REWARDS] * 3,
+            None,
+            "rewards has shape (3, 2); it must be (2, 2), one ...",
+        ),
+        ([FEATURES] * 2, [STATES] * 2, REWARDS, None, "rewards has shape (2,); it must have 2 axes"),
+    ],
+)
+def test_refuses_prompt_arguments(features, states, rewards, queries, message):
+    """Queries in range; batch dimensions that agree."""
+    refused(message, softmax_td_prompt, features, states, rewards, queries)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("head", ["both", "Shift", None, ["shift"]])
+def test_refuses_head(head):
+    """One of two words."""
+    message = f"head is {head!r}; it must be 'shift' or 'dual'"
+    refused(message, SoftmaxTransformer, 2, 0.5, weights(), weights(), head)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["value_weights", "score_weights"])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.zeros(4, 5), "has shape (4, 5); it must end in D x D with D >= 3"),
+        (torch.zeros(2, 2), "has shape (2, 2); it must end in D x D with D >= 3"),
+        (torch.zeros(4), "has shape (4,); it must end in D x D with D >= 3"),
+        (torch.zeros(3, 4, 4), "has shape (3, 4, 4); the first axis is the layer, so it must be 1 or 2"),
+        (torch.zeros(4, 4, dtype=torch.int64), "has dtype torch.int64; it must be floating point"),
+        (torch.zeros(4, 4) * 1j, "has dtype torch.complex64; it must be floating point"),
+        (torch.full((4, 4), NAN), "[0, 0] is nan; every entry must be finite"),
+        (torch.diag(torch.tensor([0, 0, INF, 0])), "[0, 2] is nan; every entry must be finite"),
+        (np.zeros((4, 4)), "is a ndarray; it must be a torch.Tensor"),
+    ],
+)
+def test_refuses_weights(name, bad, message):
+    """Square, finite, floating point, for one layer or for each."""
+    if message.startswith("[0, 2]"):
+        bad, message = torch.where(torch.eye(4) > 0, bad, 0.0), "[2, 2] is inf; every entry must be finite"
+    arguments = {"value_weights": weights(), "score_weights": weights(), name: bad}
+    gap = "" if message.startswith("[") else " "
+    refused(name + gap + message, SoftmaxTransformer, 2, 0.5, **arguments)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("value", "score", "message"),
+    [
+        (
+            weights(),
+            weights(size=5),
+            "score_weights has shape (5, 5) and value_weights (4, 4); both must be ...",
+        ),
+        (
+            *(weights(1, 2), weights(1, 3)),
+            "batch dimensions must broadcast together; value_weights has (2,), score_weights has (3,)",
+        ),
+    ],
+)
+def test_refuses_weights_that_do_not_fit(value, score, message):
+    """The same number of rows, batches that broadcast."""
+    refused(message, SoftmaxTransformer, 2, 0.5, value, score)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("method", ["forward", "values", "layers"])
+@pytest.mark.parametrize(
+    ("z", "num_queries", "message"),
+    [
+        (prompt()[:3], 1, "prompt has shape (3, 3); it must be (..., 4, N)"),
+        (prompt()[0], 1, "prompt has shape (3,); it must be (..., 4, N)"),
+        (prompt().int(), 1, "prompt has dtype torch.int32; it must be floating point"),
+        (prompt() > 0, 1, "prompt has dtype torch.bool; it must be floating point"),
+        (prompt() * NAN, 1, "prompt[0, 0] is nan; every entry must be finite"),
+        (prompt(2) + INF, 1, "prompt[0, 0, 0] is inf; every entry must be finite"),
+        (prompt().numpy(), 1, "prompt is a ndarray; it must be a torch.Tensor"),
+        (
+            prompt(columns=1),
+            1,
+            "prompt has 1 columns and num_queries is 1; at least one column must be a source",
+        ),
+        (
+            prompt(columns=0),
+            1,
+            "prompt has 0 columns and num_queries is 1; at least one column must be a source",
+        ),
+        (prompt(), 3, "prompt has 3 columns and num_queries is 3; at least one column must be a source"),
+        (prompt(), 0, "num_queries is 0; it must be at least 1"),
+        (
+            prompt(3),
+            1,
+            "batch dimensions must broadcast together; prompt has (3,), value_weights has (2,), ...",
+        ),
+    ],
+)
+def test_refuses_prompt(method, z, num_queries, message):
+    """D finite rows of floats, a source and the queries, and a batch that fits the weights."""
+    model = SoftmaxTransformer(2, 0.5, weights(2, 2), weights())
+    refused(message, getattr(model, method), z, num_queries)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float64, 1e200), (torch.float32, 1e20)])
+def test_refuses_scores_out_of_range(dtype, size):
+    """Finite features whose scores are not: softmax would turn them into NaN."""
+    model = SoftmaxTransformer(2, 0.5, *softmax_td_weights(2))
+    z = softmax_td_prompt(size * FEATURES, STATES, REWARDS).to(dtype)
+    refused(f"prompt has entries up to {size:.3g}; with these score_weights a score may reach ...", model, z)
+    in_range = softmax_td_prompt(1e15 * FEATURES, STATES, 1e30 * REWARDS).to(dtype)
+    assert model.values(in_range).isfinite().all()

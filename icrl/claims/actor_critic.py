@@ -306,6 +306,7 @@ CLAIMS = Claims(
         "interval",
         CHAPTER + "gradient",
         sampled_actor_step,
+        risk=4e-5,
     ),
     Claim(
         "pair-critic-stalls",

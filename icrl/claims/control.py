@@ -279,9 +279,9 @@ def lost_gap(rng):
     return Evidence(error, 0.0, f"share {found.share[0]:.3f}, success {found.success[0]:g}")
 
 
-def claim(name, statement, kind, section, check, source="ours"):
+def claim(name, statement, kind, section, check, source="ours", risk=0.0):
     """A claim of this chapter."""
-    return Claim(name, source, statement, kind, CHAPTER + section, check)
+    return Claim(name, source, statement, kind, CHAPTER + section, check, risk)
 
 
 CLAIMS = Claims(
@@ -324,6 +324,7 @@ CLAIMS = Claims(
         "interval",
         "score",
         success,
+        risk=2e-5,
     ),
     claim(
         "first-reward-time",
@@ -331,6 +332,7 @@ CLAIMS = Claims(
         "interval",
         "fails",
         first_reward,
+        risk=2e-5,
     ),
     claim(
         "raised-rewards",

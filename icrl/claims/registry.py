@@ -41,6 +41,8 @@ class Claim:
             a clear miss).
         section: label of the section of the book that proves it.
         check: draws fresh instances from the generator and returns the evidence.
+        risk: probability that the check fails although the statement is true, 0 where nothing is left to
+            chance but rounding. A mean that must lie within 4.5 standard errors has 7e-6.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Claim:
     kind: str
     section: str
     check: Callable[[np.random.Generator], Evidence]
+    risk: float = 0.0
 
     def generator(self, seed: int) -> np.random.Generator:
         """Its own source of randomness: one claim alone draws what it draws among all of them."""

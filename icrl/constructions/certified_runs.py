@@ -31,11 +31,11 @@ def covered_task(rng):
             return process, features, states
 
 
-def rare_fork(num_transitions):
+def rare_fork(num_transitions, discount=0.5):
     """Where Hoeffding's inequality is nearly tight: a fork, met about twice, between two lasting fates."""
     rare = 2 / num_transitions
     transition = [[1 - rare, rare, 0, 0], [0, 0, 0.5, 0.5], [0.02, 0, 0.98, 0], [0.02, 0, 0, 0.98]]
-    return mrp.MarkovRewardProcess(np.array(transition), np.array([0.0, 0, 1, -1]), 0.5)
+    return mrp.MarkovRewardProcess(np.array(transition), np.array([0.0, 0, 1, -1]), discount)
 
 
 def by_counts(features, states, process):

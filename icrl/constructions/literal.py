@@ -6,6 +6,7 @@ negative controls of the chapters. Xie et al. (2026), eqs. (1)-(3), (13)-(15), (
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from icrl.linear_transformer import sarsa_weights
 from icrl.mdp import MarkovDecisionProcess
@@ -14,8 +15,17 @@ from icrl.policy_improvement import actor_critic_update
 
 
 def literal_forward(
-    prompt, value, score, discount, num_layers, *, mask=True, moves=-1, clears=True, dual=False
-):
+    prompt: Float[np.ndarray, "D N"],
+    value: Float[np.ndarray, "D D"],
+    score: Float[np.ndarray, "D D"],
+    discount: float,
+    num_layers: int,
+    *,
+    mask: bool = True,
+    moves: int = -1,
+    clears: bool = True,
+    dual: bool = False,
+) -> Float[np.ndarray, "L_plus_1 N"]:
     """The forward pass with every matrix of eqs. (1)-(3), (13)-(15), (18), (19) written out, in NumPy.
 
     It shares no code with :class:`~icrl.softmax_transformer.SoftmaxTransformer`, and it can be broken
@@ -50,7 +60,12 @@ SOFTMAX_FAULTS = {
 """What to change in :func:`literal_forward`, by name; ``row`` is the foot of the value matrix."""
 
 
-def literal_readout(prompt, P, V, num_parameters):
+def literal_readout(
+    prompt: Float[np.ndarray, "D N"],
+    P: Float[np.ndarray, "D D"],
+    V: Float[np.ndarray, "D D"],
+    num_parameters: int,
+) -> Float[np.ndarray, " p"]:
     """The block of eq. (1) with every column computed, in NumPy, then the foot of its last column."""
     H = np.array(prompt)
     after = H + (V @ H) @ (H.T @ P @ H) / (H.shape[1] - 1)
@@ -66,19 +81,32 @@ SARSA_FAULTS = (
 """What :func:`literal_sarsa` can do wrong."""
 
 
-def literal_sarsa(name, w, phi, phi_next, rewards, discount, alpha):
-    """What the block reads out when it is broken in one of the ways of ``SARSA_FAULTS``, or intact (None)."""
+def literal_sarsa(
+    fault: str | None,
+    w: Float[np.ndarray, " d"],
+    phi: Float[np.ndarray, "n d"],
+    phi_next: Float[np.ndarray, "n d"],
+    rewards: Float[np.ndarray, " n"],
+    discount: float,
+    alpha: float,
+) -> Float[np.ndarray, " d"]:
+    """What the block reads out when it is broken in one of the ways of ``SARSA_FAULTS``, or intact (None).
+
+    Raises:
+        ValueError: a fault of another name.
+    """
+    _known(fault, SARSA_FAULTS)
     d = len(w)
     P, V = (x.numpy().copy() for x in sarsa_weights(d, alpha))
-    gamma = 1 if name == SARSA_FAULTS[1] else discount
+    gamma = 1 if fault == SARSA_FAULTS[1] else discount
     x = np.column_stack([phi, gamma * phi_next, rewards])
     # Written out by hand: the package's own prompt refuses a discount of 1.
     H = np.zeros((3 * d + 2, len(x) + 1))
     H[: 2 * d + 1, :-1] = x.T
-    H[2 * d + 1 :, -1] = [0 if name == SARSA_FAULTS[3] else 1, *w]
-    if name == SARSA_FAULTS[0]:
+    H[2 * d + 1 :, -1] = [0 if fault == SARSA_FAULTS[3] else 1, *w]
+    if fault == SARSA_FAULTS[0]:
         P[:d] *= -1
-    if name == SARSA_FAULTS[2]:
+    if fault == SARSA_FAULTS[2]:
         H = np.roll(H, 1, axis=1)
     return literal_readout(H, P, V, d)
 
@@ -92,12 +120,26 @@ ACTOR_CRITIC_FAULTS = (
 """What :func:`literal_actor_critic` can do wrong."""
 
 
-def literal_actor_critic(w, lam, window, policy_means, beyond, alpha, beta, broken=None):
+def literal_actor_critic(
+    w: Float[np.ndarray, " d"],
+    lam: Float[np.ndarray, " k"],
+    window: tuple,
+    policy_means: Float[np.ndarray, "n k"],
+    beyond: Float[np.ndarray, "n d"],
+    alpha: float,
+    beta: float,
+    broken: str | None = None,
+) -> Float[np.ndarray, " p"]:
     """The block written out in NumPy, with one piece broken on purpose (or none).
 
     ``policy_means`` ``(n, k)`` is what the score subtracts from the policy features, and ``beyond``
-    ``(n, d)`` the features of the state after each transition, ended or not.
+    ``(n, d)`` the features of the state after each transition, ended or not. ``window`` is ``phi, phi_next,
+    rewards, scores, discount``.
+
+    Raises:
+        ValueError: ``broken`` is none of ``ACTOR_CRITIC_FAULTS``.
     """
+    _known(broken, ACTOR_CRITIC_FAULTS)
     phi, phi_next, rewards, scores, discount = window
     d, n = len(w), len(rewards)
     if broken == ACTOR_CRITIC_FAULTS[2]:
@@ -112,7 +154,7 @@ def literal_actor_critic(w, lam, window, policy_means, beyond, alpha, beta, brok
     return np.concatenate([w, lam]) + values.T @ heard / n
 
 
-def actor_critic_miss(rng, broken):
+def actor_critic_miss(rng: np.random.Generator, broken: str | None) -> float:
     """How far the block, broken in this way (or, given None, not at all), strays from actor-critic."""
     corridor = np.full((3, 2, 3), 0.0)
     corridor[0, :, [0, 1]], corridor[1, :, [1, 2]], corridor[2, :, 2] = 0.5, 0.5, 1
@@ -132,3 +174,8 @@ def actor_critic_miss(rng, broken):
     computed = literal_actor_critic(w, lam, window, means, beyond, 0.5, 0.5, broken)
     expected = np.concatenate(actor_critic_update(w, lam, *window, 0.5, 0.5))
     return float(np.abs(computed - expected).max() / max(1.0, np.abs(expected).max()))
+
+
+def _known(fault, faults):
+    if fault is not None and fault not in faults:
+        raise ValueError(f"fault is {fault!r}; it must be None or one of {', '.join(map(repr, faults))}")

@@ -5,11 +5,18 @@ Ours; see :doc:`/book/actor-critic`.
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
+from icrl.mdp import MarkovDecisionProcess
 from icrl.policies import softmax_policy
 
 
-def expectations(process, policy, score, critic):
+def expectations(
+    process: MarkovDecisionProcess,
+    policy: Float[np.ndarray, "S A"],
+    score: Float[np.ndarray, "S A k"],
+    critic: Float[np.ndarray, " S"] | Float[np.ndarray, "S A"],
+) -> tuple[Float[np.ndarray, "S A"], Float[np.ndarray, " k"]]:
     """Exact means by loops over the pairs: of the TD error given the pair, and of score x TD error.
 
     ``critic`` is ``(S,)`` for values of states or ``(S, A)`` for values of pairs; the mean of the actor's
@@ -26,7 +33,9 @@ def expectations(process, policy, score, critic):
     return td, step
 
 
-def objective_gradient(process, lam, features):
+def objective_gradient(
+    process: MarkovDecisionProcess, lam: Float[np.ndarray, " k"], features: Float[np.ndarray, "S A k"]
+) -> Float[np.ndarray, " k"]:
     """Gradient in ``lambda`` of ``(1 - gamma) sum_s mu(s) v(s)``, ``mu`` frozen, by autograd."""
     mu = process.under(softmax_policy(lam, features)).stationary_distribution()
     x = torch.tensor(lam, requires_grad=True)

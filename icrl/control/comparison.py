@@ -156,7 +156,7 @@ def evaluate(
         learner: its name in the table.
         updater: the learner itself.
         seed: of worlds, runs and bootstrap; the same for every learner.
-        leader: as in :func:`icrl.control.control`.
+        leader: as in :func:`icrl.control.loop.control`.
         runs: at most so many, if given.
         windows: records up to this one only, if given.
     """

@@ -96,7 +96,7 @@ def block_rows(
     windows: int,
     seed: int,
 ) -> list[dict]:
-    """:func:`icrl.control.evaluate` for a trained block, frozen.
+    """:func:`icrl.control.comparison.evaluate` for a trained block, frozen.
 
     A task of ``book/sweeps/control.py``. ``learner`` is ``"trained"`` for the ``block`` as
     :func:`pack_block` gives it, or ``"trained, gauge set"``; ``number`` plus one is shown beside it.

@@ -7,6 +7,7 @@ from icrl.divergence.exact_chains import (
     exact_context,
     five_states_equal_norms,
     four_states_equal_norms,
+    four_states_off_policy,
     three_states,
     three_states_equal_norms,
     tight_chain,
@@ -16,7 +17,9 @@ from icrl.divergence.operators import (
     largest_step_size,
     measure,
     normaliser_condition,
+    one_hot_radius,
     population_operator,
+    safe_spread,
     unnormalised_operator,
 )
 from icrl.divergence.search import (
@@ -28,6 +31,14 @@ from icrl.divergence.search import (
     random_cells,
     random_chains,
     tightest,
+)
+from icrl.divergence.smooth_limit import (
+    independent_part,
+    long_cycle,
+    proves_divergence,
+    smooth_chain,
+    smooth_form,
+    unsafe_features,
 )
 
 __all__ = [
@@ -41,17 +52,26 @@ __all__ = [
     "exact_context",
     "five_states_equal_norms",
     "four_states_equal_norms",
+    "four_states_off_policy",
     "hill_climb",
+    "independent_part",
     "largest_step_size",
+    "long_cycle",
     "measure",
     "normaliser_condition",
+    "one_hot_radius",
     "population_operator",
+    "proves_divergence",
     "random_batches",
     "random_cells",
     "random_chains",
+    "safe_spread",
+    "smooth_chain",
+    "smooth_form",
     "three_states",
     "three_states_equal_norms",
     "tight_chain",
     "tightest",
     "unnormalised_operator",
+    "unsafe_features",
 ]

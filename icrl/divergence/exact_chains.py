@@ -52,7 +52,7 @@ class ExactChain:
         if discount is not None:
             new["discount"] = _discount(discount)
         if inverse_temperature is not None:
-            new["inverse_temperature"] = _rational("inverse_temperature", inverse_temperature)
+            new["inverse_temperature"] = rational("inverse_temperature", inverse_temperature)
         return replace(self, **new)
 
     def operator(self, precision: int = 128) -> arb_mat:
@@ -66,14 +66,38 @@ class ExactChain:
             bellman = [[int(s == t) - self.discount * self.transition[s, t] for t in states] for s in states]
             return matching * arb_mat(fmpq_mat(bellman))
 
+    def excess(self, precision: int = 128) -> arb:
+        """``tr B - (1 - gamma)``, the sum of the other eigenvalues, enclosed; below 0 it proves divergence.
+
+        Cheaper and tighter than :meth:`symmetric_functions`, whose first entry it is. With three states it
+        is positive if and only if small steps converge.
+        """
+        operator = self.operator(precision)
+        with ctx.workprec(precision):
+            return sum((operator[s, s] for s in range(len(self.features))), arb(0)) - (1 - self.discount)
+
+    def inflow_condition(self, precision: int = 128) -> arb:
+        """``gamma^2 max_t (nu P)(t) / nu(t)``, ``nu = mu Z``, enclosed; up to 1 small steps converge."""
+        with ctx.workprec(precision):
+            states = range(len(self.features))
+            nu = [mu * z for mu, z in zip(self.distribution, self._normalisers(), strict=True)]
+            inflow = [sum((nu[s] * self.transition[s, t] for s in states), arb(0)) / nu[t] for t in states]
+            largest = inflow[0]
+            for entry in inflow[1:]:
+                largest = largest.max(entry)
+            return self.discount**2 * largest
+
+    def _normalisers(self):
+        """``Z(s)``, at the current precision."""
+        x = [[_enclose(entry) for entry in row] for row in self.features]
+        sources = list(zip(self.distribution, x, strict=True))
+        return [sum((mu * self._kernel(row, other) for mu, other in sources), arb(0)) for row in x]
+
     def mean_condition(self, precision: int = 128) -> arb:
         """``gamma (sqrt q + 1 / sqrt q) / 2``, ``q = max Z / min Z``, enclosed; on-policy up to 1 is safe."""
         with ctx.workprec(precision):
-            x = [[_enclose(entry) for entry in row] for row in self.features]
-            sources = list(zip(self.distribution, x, strict=True))
-            z = [sum((mu * self._kernel(row, other) for mu, other in sources), arb(0)) for row in x]
             root = arb(1)
-            for top, bottom in permutations(z, 2):
+            for top, bottom in permutations(self._normalisers(), 2):
                 root = root.max((top / bottom).sqrt())
             return self.discount * (root + 1 / root) / 2
 
@@ -140,26 +164,34 @@ def exact_chain(
     discount: Rational,
     features: Sequence[Sequence[Exact]],
     inverse_temperature: Rational = 1,
+    distribution: Sequence[Rational] | None = None,
 ) -> ExactChain:
-    """A chain on-policy: sources are weighted by the stationary distribution, solved in rationals.
+    """A chain: on-policy, sources are weighted by the stationary distribution, solved in rationals.
 
     Args:
         transition: ``(S, S)`` rational numbers; rows sum to exactly 1.
         discount: ``gamma`` in ``[0, 1)``, rational.
         features: ``(S, d)`` exact numbers.
         inverse_temperature: ``tau``, rational.
+        distribution: off-policy, how often each state is a source: positive, of any sum.
 
     Raises:
         ValueError: a float is given (0.9 is not 9/10), a row is not a distribution, shapes disagree, or the
-            stationary distribution is not unique and positive.
+            distribution is not unique and positive.
     """
-    rows = [[_rational("transition", p) for p in row] for row in transition]
+    rows = [[rational("transition", p) for p in row] for row in transition]
     size = len(rows)
     for s, row in enumerate(rows):
         if len(row) != size:
             raise ValueError(f"transition row {s} has {len(row)} entries; the matrix must be {size} x {size}")
         if min(row) < 0 or sum(row) != 1:
             raise ValueError(f"transition row {s} is {row}; it must be non-negative and sum to exactly 1")
+    if distribution is not None:
+        weights = [rational("distribution", entry) for entry in distribution]
+        if len(weights) != size or min(weights) <= 0:
+            raise ValueError(f"distribution is {weights}; it must have {size} positive entries")
+        shares = [weight / sum(weights) for weight in weights]
+        return _chain(rows, shares, discount, features, inverse_temperature)
     # mu (I - P + 11') = 1' has exactly one solution iff there is one stationary distribution.
     system = fmpq_mat([[int(s == t) - rows[t][s] + 1 for t in range(size)] for s in range(size)])
     try:
@@ -201,12 +233,12 @@ def _chain(rows, distribution, discount, features, inverse_temperature):
         raise ValueError(f"features has rows of lengths {[len(r) for r in table]}; give {len(rows)} alike")
     for entry in (entry for row in table for entry in row):
         if not callable(entry):
-            _rational("features", entry)
-    tau = _rational("inverse_temperature", inverse_temperature)
+            rational("features", entry)
+    tau = rational("inverse_temperature", inverse_temperature)
     return ExactChain(fmpq_mat(rows), tuple(distribution), _discount(discount), table, tau)
 
 
-def _rational(name, value):
+def rational(name, value):
     if isinstance(value, fmpq):
         return value
     if isinstance(value, float):
@@ -219,14 +251,14 @@ def _rational(name, value):
 
 
 def _discount(value):
-    result = _rational("discount", value)
+    result = rational("discount", value)
     if not 0 <= result < 1:
         raise ValueError(f"discount is {result}; it must lie in [0, 1)")
     return result
 
 
 def _enclose(entry):
-    return entry() if callable(entry) else arb(_rational("features", entry))
+    return entry() if callable(entry) else arb(rational("features", entry))
 
 
 def three_states() -> ExactChain:
@@ -266,7 +298,7 @@ def tight_chain(discount: Rational, root: Rational) -> ExactChain:
     States 0 and 1 follow each other, state 2 is frequent and balances their values. A large common coordinate
     of the features makes state 0 louder by ``b**2``; small second coordinates tell the states apart.
     """
-    gamma, b = _discount(discount), _rational("root", root)
+    gamma, b = _discount(discount), rational("root", root)
     if gamma == 0:
         raise ValueError("discount is 0; it must lie in (0, 1)")
     if not b > 1:
@@ -277,3 +309,10 @@ def tight_chain(discount: Rational, root: Rational) -> ExactChain:
     first = [lambda: arb(large) + 2 * arb(b).log() / large, large, large]
     second = fmpq(1), b, -b * (b + 1) / often
     return exact_chain(transition, gamma, [[x, size * y] for x, y in zip(first, second, strict=True)])
+
+
+def four_states_off_policy() -> ExactChain:
+    """One-hot features, but sources that are not stationary: a complex pair has crossed to the left."""
+    transition = [[0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
+    one_hot = [[int(s == t) for t in range(4)] for s in range(4)]
+    return exact_chain(transition, "99/100", one_hot, "33/5", (1, 162_755, 227, 2))

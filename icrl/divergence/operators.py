@@ -88,6 +88,33 @@ def normaliser_condition(
     return float(seen["coarse"][0]), float(seen["sharp"][0])
 
 
+def safe_spread(discount: float) -> float:
+    """``2 arcosh(1 / gamma)``: on-policy small steps converge if ``max|x| * max|x - x'|`` is at most this.
+
+    Read off from the distinct features alone, for every chain; infinite at discount 0.
+    """
+    discount = valid.discount(discount)
+    return float(2 * np.arccosh(1 / discount)) if discount else np.inf
+
+
+def one_hot_radius(
+    distribution: Float[np.ndarray, " S"], inverse_temperature: float, discount: float
+) -> float:
+    """One-hot features ``sqrt(tau) e_s``, step size 1: no on-policy chain has a larger spectral radius.
+
+    Args:
+        distribution: ``(S,)`` stationary distribution, or shares of the visits of a closed context.
+        inverse_temperature: ``tau > 0``.
+        discount: ``gamma``.
+
+    Returns:
+        ``1 - (1 - gamma) E mu_min / (1 + E mu_min)`` with ``E = exp(tau) - 1``, below 1.
+    """
+    distribution = valid.stochastic("distribution", valid.array("distribution", distribution, 1))
+    rare = np.expm1(valid.positive("inverse_temperature", inverse_temperature)) * distribution.min()
+    return float(1 - (1 - valid.discount(discount)) * rare / (1 + rare))
+
+
 def measure(
     features: Float[np.ndarray, "B S d"],
     transition: Float[np.ndarray, "B S S"],

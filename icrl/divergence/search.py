@@ -19,7 +19,7 @@ UNSTABLE = -1e-7
 """A real part below this counts as negative in the search, above its opposite as positive."""
 
 FAMILIES = ("any norms", "equal norms")
-"""Of random chains: features of any norms, or all of one."""
+"""Random chains have features of any norms, or all of one norm."""
 
 
 def random_chains(
@@ -27,12 +27,14 @@ def random_chains(
 ) -> tuple[Float[np.ndarray, "B S d"], Float[np.ndarray, "B S S"], Float[np.ndarray, " B"]]:
     """Random features, chains, discounts: smooth kernels and sharp ones, dense chains and nearly cyclic ones.
 
-    Features are normal in one to three dimensions with a scale log-uniform in ``[.2, 4]``, or on a sphere
-    of that radius times ``sqrt(d)``; rows are Dirichlet with a concentration log-uniform in ``[.03, 3]``,
-    mixed with .001 of the uniform distribution; ``1 - gamma`` is log-uniform in ``[.001, .9]``.
+    Features are normal in one to three dimensions (the coordinates beyond are 0) with a scale log-uniform in
+    ``[.2, 4]``, or in two or three on a sphere of that radius times ``sqrt(d)``; rows are Dirichlet with a
+    concentration log-uniform in ``[.03, 3]``, mixed with .001 of the uniform distribution; ``1 - gamma`` is
+    log-uniform in ``[.001, .9]``. Every chain of the batch draws all of this for itself, so that they are
+    independent.
     """
-    dimension = int(rng.integers(2 if equal_norms else 1, 4))
-    features = rng.normal(size=(batch, num_states, dimension))
+    dimension = rng.integers(2 if equal_norms else 1, 4, size=(batch, 1, 1))
+    features = rng.normal(size=(batch, num_states, 3)) * (np.arange(3) < dimension)
     if equal_norms:
         features *= np.sqrt(dimension) / np.linalg.norm(features, axis=-1, keepdims=True)
     features *= 10 ** rng.uniform(np.log10(0.2), np.log10(4), size=(batch, 1, 1))
@@ -77,9 +79,7 @@ def hill_climb(
     while sum(len(x) for x, _, _ in found) < climbers:
         chains = random_chains(500, num_states, rng)
         unstable = measure(*chains)["margin"] < UNSTABLE
-        dimension = chains[0].shape[-1]
-        x = np.pad(chains[0][unstable], [(0, 0), (0, 0), (0, 3 - dimension)])
-        found.append((x, np.log(chains[1][unstable]), chains[2][unstable]))
+        found.append((chains[0][unstable], np.log(chains[1][unstable]), chains[2][unstable]))
     state = [np.concatenate(parts)[:climbers] for parts in zip(*found, strict=True)]
     state[2] = np.log(state[2] / (1 - state[2]))
     best = np.full(climbers, np.inf)

@@ -174,7 +174,8 @@ def random_starts(
 
     Args:
         tasks: ``"KIND, d = NUMBER"`` of SARSA, or ``"KIND, actor-critic"``; kinds as in
-            :func:`icrl.gradient_flow.random_tasks` and :func:`icrl.gradient_flow.random_actor_critic_tasks`.
+            :func:`icrl.gradient_flow.tasks.random_tasks` and
+            :func:`icrl.gradient_flow.tasks.random_actor_critic_tasks`.
         centre: as in :func:`random_start`.
         distance: as there.
         starts: how many.

@@ -206,9 +206,6 @@ def gradient_flow(
         )
         return -np.concatenate([by_value.ravel(), by_score.ravel()])
 
-    def jacobian(_, vector):
-        return -loss.hessian(*loss.unpack(vector))
-
     def done(_, vector):
         return loss.loss(*loss.unpack(vector)) - stop
 
@@ -219,7 +216,9 @@ def gradient_flow(
         (score.shape, value.shape),
     )
     events = done if valid.number("stop", stop) > 0 else None
-    options = {"method": "LSODA", "jac": jacobian, "rtol": rtol, "atol": atol, "events": events}
+    options = {"method": "LSODA", "rtol": rtol, "atol": atol, "events": events}
+    # A lambda: LSODA of scipy 1.15 counts the arguments of what it is given; jaxtyping's wrapper hides them.
+    options["jac"] = lambda _, vector: -loss.hessian(*loss.unpack(vector))
     given_up = f"rtol is {rtol:g}, atol {atol:g}; the solver gave up at time "
     try:
         with np.errstate(over="ignore", invalid="ignore"):

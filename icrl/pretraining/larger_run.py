@@ -27,12 +27,12 @@ def pretrained_rows(*, experiment: str, configuration: dict, seed: int) -> list[
 
     Args:
         experiment: its name in the table.
-        configuration: the fields of :class:`icrl.pretraining.Configuration`.
+        configuration: the fields of :class:`icrl.pretraining.tasks.Configuration`.
         seed: of the one generator that draws starts, worlds, trajectories and the fresh tasks.
 
     Returns:
-        A row for each network: the configuration; its number; the last row ``(a, b, c)`` of its ``V`` (of
-        the first layer); its focus, where scores belong to states and are normalised; its mean squared
+        A row for each network, with the configuration; its number; the last row ``(a, b, c)`` of its ``V``
+        (of the first layer); its focus, where scores belong to states and are normalised; its mean squared
         error at the query, that of the construction, and that of certainty equivalence.
     """
     c = Configuration(**configuration)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jupytext
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +54,11 @@ def test_what_is_imported_is_declared(files, extras):
         foreign = set(imported(program(path))) - set(sys.stdlib_module_names) - OURS
         foreign = {name for name in foreign if find_spec(name)}  # others are made by the test itself
         assert foreign - declared(*extras) - BROUGHT == set(), path
+
+
+def test_extensions_of_the_book_are_declared():
+    """A lock made from an environment that has them would hide that nothing asks for them."""
+    sphinx = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]
+    foreign = {name for name in sphinx["extra_extensions"] if not name.startswith("sphinx.")}
+    assert foreign
+    assert foreign <= {name.replace("-", "_") for name in declared("book")}

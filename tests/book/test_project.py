@@ -146,6 +146,17 @@ def test_rooms_hold_one_idea_each():
     assert sum(size for path, size in sizes.items() if path.parent.name == "icrl") <= 3500
 
 
+def test_tests_mirror_the_package():
+    """Each room has a test file of its name in the same place, or the tests of claims break it by name."""
+    held = "\n".join(path.read_text() for path in (ROOT / "tests" / "claims").glob("*.py"))
+    for path, place, _ in rooms():
+        name = path.relative_to(ROOT / "icrl").with_name(f"test_{path.name}")
+        by_name = rf"^from icrl\.{place}(\.{path.stem} import|\b.* import .*\b{path.stem}\b)"
+        if place not in ("claims", "__main__") and path.name != "__init__.py":
+            mirrored = (ROOT / "tests" / name).exists()
+            assert mirrored or re.search(by_name, held, re.MULTILINE), f"{path} has no tests/{name}"
+
+
 def test_chapters_take_nothing_but_claims_from_the_claims():
     """What a chapter shows is public, in the room where it belongs."""
     for page in (ROOT / "book").glob("*.md"):

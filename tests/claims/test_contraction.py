@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from icrl import contraction, softmax_td
-from icrl.claims import certificate
+from icrl.claims import certificate, theorem_2
 from icrl.claims import contraction as chapter
 from icrl.softmax_transformer import SoftmaxTransformer
 
-CLAIMS = {claim.id: claim for claim in chapter.CLAIMS + certificate.CLAIMS}
+CLAIMS = {claim.id: claim for claim in theorem_2.CLAIMS + chapter.CLAIMS + certificate.CLAIMS}
 
 
 def holds(name, seed=3):
@@ -45,6 +45,10 @@ BROKEN = {
     "theorem-2-constants": wrap(
         contraction, "population_bound", replaced(floor=lambda x: 0.01 * x, rate=lambda x: 0.3 * x)
     ),
+    "theorem-2-formula": wrap(contraction, "population_bound", replaced(floor=lambda x: 1.01 * x)),
+    "zero-temperature": wrap(contraction, "population_matching", lambda m: 0.9 * m + 0.1 * np.eye(len(m))),
+    "nearly-equal-features": wrap(contraction, "slow_eigenvalue", lambda c: 1.1 * c),
+    "coverage-may-mislead": wrap(contraction, "hoeffding_radius", lambda x: 2 * x),
     "assumption-contracts": wrap(
         contraction, "population_iteration_matrix", lambda b: 2 * np.eye(len(b)) - b
     ),
@@ -124,3 +128,128 @@ def test_a_wrong_inverse_is_seen(change, monkeypatch):
 
     monkeypatch.setattr(contraction.np.linalg, "solve", wrong)
     assert not holds("certificate-formula")
+
+
+def bound_with(rate=lambda r, c: r, floor=lambda x, rate: x, required=lambda n: n, states=lambda s: 1):
+    """`population_bound` with one of its parts changed."""
+    original = contraction.population_bound
+
+    def mutant(features, process, num_transitions, delta):
+        found = original(features, process, num_transitions, min(delta * states(process.num_states), 0.99))
+        margin = contraction.assumption_margin(features, process)
+        new = rate(found.rate, margin)
+        return contraction.PopulationBound(new, floor(found.floor, found.rate), required(found.required))
+
+    return mutant
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        bound_with(rate=lambda r, c: 1 - 2 * c),
+        bound_with(rate=lambda r, c: 1 - c),
+        bound_with(floor=lambda x, rate: x * (1 - rate)),  # without 1 / C
+        bound_with(states=lambda size: size),  # lambda without |S|: log(4 / delta)
+        bound_with(required=lambda n: n // 2),
+    ],
+    ids=["limit rate", "paper's rate", "no division by the margin", "no union over states", "half as long"],
+)
+def test_a_wrong_constant_of_theorem_2_is_seen(mutant, monkeypatch):
+    monkeypatch.setattr(contraction, "population_bound", mutant)
+    assert not holds("theorem-2-formula")
+
+
+def norms_of(change):
+    """The loop's kernel changed: the second norm bound speaks of what attention averages."""
+    original = softmax_td.softmax_kernel
+    return lambda *a: change(original(*a))
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute", "mutant", "name"),
+    [
+        (softmax_td, "softmax_kernel", norms_of(lambda k: 1.1 * k), "theorem-2-norm"),
+        (softmax_td, "softmax_kernel", norms_of(lambda k: k - k.mean(axis=0)), "theorem-2-norm"),
+        (*wrap(contraction, "population_matching", lambda m: m**1.1), "population-operator"),
+        (*wrap(contraction, "population_iteration_matrix", lambda b: 0.9 * b), "zero-temperature"),
+        (*wrap(theorem_2, "started_at", lambda v: v[:1] + 0 * v), "theorem-2-recursion"),
+        (*wrap(chapter, "started_at", lambda v: 1.001 * v), "rate-per-layer"),
+        (*wrap(contraction, "certificate", replaced(rate=lambda r: 1.01 * r)), "rate-per-layer"),
+        (*wrap(contraction, "certificate", replaced(rate=lambda r: 0.99 * r)), "rate-per-layer"),
+        (*wrap(contraction, "certificate", replaced(distance=lambda d: 0.9 * d)), "rate-per-layer"),
+        (*wrap(contraction, "slow_eigenvalue", lambda c: -c), "nearly-equal-features"),
+        (*wrap(softmax_td, "empirical_model", lambda m: (m[0], 0 * m[1])), "coverage-may-mislead"),
+    ],
+)
+def test_a_fault_in_a_part_is_seen(module, attribute, mutant, name, monkeypatch):
+    monkeypatch.setattr(module, attribute, mutant)
+    assert not holds(name)
+
+
+def spectral(matrix):
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
+
+
+def certificate_with(**change):
+    """`certificate` with fields computed from the whole of it."""
+    original = contraction.certificate
+
+    def mutant(*arguments, **options):
+        found = original(*arguments, **options)
+        for name, new in change.items():
+            object.__setattr__(found, name, new(found))
+        return found
+
+    return mutant
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        certificate_with(floor=lambda c: c.radius.mean()),
+        certificate_with(bound=lambda c: c.bound - c.floor + c.radius.mean()),
+        certificate_with(rate=lambda c: 0.99 * c.rate),
+        certificate_with(bound=lambda c: c.floor + c.initial),
+        certificate_with(distance=lambda c: c.initial),
+        certificate_with(initial=lambda c: np.abs(c.estimate).mean()),
+        certificate_with(visits=lambda c: c.visits + 1),
+    ],
+    ids=["mean floor", "mean in bound", "rate", "no layers", "distance", "initial", "visits"],
+)
+def test_a_wrong_field_of_the_certificate_is_seen(mutant, monkeypatch):
+    monkeypatch.setattr(contraction, "certificate", mutant)
+    assert not holds("certificate-formula")
+
+
+@pytest.mark.parametrize("name", ["certificate-formula", "certificate-rare-state"])
+def test_a_span_without_the_horizon_is_seen(name, monkeypatch):
+    """The range of the rewards in place of the range of the values: no 1 / (1 - gamma)."""
+    original, discount = contraction.valid.width, {}
+    seen = contraction.valid.discount
+    monkeypatch.setattr(
+        contraction.valid, "discount", lambda g: discount.setdefault("last", seen(g)) and seen(g)
+    )
+
+    def narrow(reward_range, rewards):
+        return original(reward_range, rewards) * (1 - discount.pop("last"))
+
+    monkeypatch.setattr(contraction.valid, "width", narrow)
+    assert not holds(name)
+
+
+def test_the_spectral_radius_for_the_rate_is_seen(monkeypatch):
+    """The radius of the matrix in place of its norm."""
+    original, matrices = contraction.certificate, []
+    power = np.linalg.matrix_power
+    monkeypatch.setattr(
+        contraction.np.linalg, "matrix_power", lambda m, k: (matrices.append(m), power(m, k))[1]
+    )
+
+    def mutant(*arguments, **options):
+        found = original(*arguments, **options)
+        object.__setattr__(found, "rate", spectral(matrices[-1]))
+        return found
+
+    monkeypatch.setattr(contraction, "certificate", mutant)
+    assert not holds("certificate-formula")
+    assert not holds("rate-per-layer")

@@ -68,13 +68,6 @@ def no_growth(*args):
     return seen._replace(target_slope=0.5 * seen.target_slope)
 
 
-def as_a_source(*args, **kwargs):
-    """A query that carries its reward: one entry of A no longer grows."""
-    seen = ORIGINAL["limit_gradient"](*args, **kwargs)
-    seen.gradients[:, 1, -2, -3] = 0
-    return seen
-
-
 def uncleared(self, prompt, update):
     """A shift that adds to the target row instead of replacing it."""
     shifted = SHIFT(self, prompt, update)
@@ -85,33 +78,51 @@ def uncleared(self, prompt, update):
 
 SHIFT = SoftmaxTransformer._shift
 
+
+def too_small(terms):
+    """1 - gamma in place of 1 + gamma."""
+    return (1 - terms.discount) / (1 + terms.discount) * ORIGINAL["cauchy_schwarz"](terms)
+
+
+def spread_of_one_form(*args):
+    """The form with errors given the spread of the other, which does not fall with n."""
+    moments = ORIGINAL["moments_by_counts"](*args)
+    return moments._replace(error_spread=moments.td_spread)
+
+
+def larger_gradient(*args):
+    seen = ORIGINAL["limit_gradient"](*args)
+    return seen._replace(gradients=1.1 * seen.gradients)
+
+
+def covered(features, states, rewards, discount, num_layers):
+    """The query moved to a state that was left before."""
+    states = np.append(states[:-1], states[0])
+    return ORIGINAL["construction_gradient"](features, states, rewards, discount, num_layers)
+
+
 FAULTS = [
     ("neu-identity", neu.TaskDistribution, "enumerate", uniform),
     ("neu-identity", chapter, "neu_terms", terms_with(next_truth=lambda t: t.truth)),
     ("neu-cauchy-schwarz", chapter, "neu_terms", terms_with(next_value=lambda t: 50 * t.value)),
     ("neu-cauchy-schwarz", chapter, "neu_terms", terms_with(truth=lambda t: 0.99 * t.value)),
+    ("neu-cauchy-schwarz", chapter, "cauchy_schwarz", lambda t: too_small(t)),
+    ("neu-cauchy-schwarz", chapter, "cauchy_schwarz", lambda t: 1.01 * ORIGINAL["cauchy_schwarz"](t)),
     ("neu-estimators", chapter, "neu_terms", terms_with(next_truth=lambda t: t.truth)),
+    ("neu-estimators", chapter, "moments_by_counts", spread_of_one_form),
+    ("neu-estimators", chapter, "limit_gradient", larger_gradient),
     ("neu-estimators", chapter, "neu_terms", terms_with(truth=lambda t: 0 * t.truth)),
     ("neu-unbiased-square", chapter, "squared_norm", biased),
     ("neu-unbiased-square", chapter, "squared_norm", too_sure),
     ("neu-gradient-asymptotics", chapter, "asymptotics", no_growth),
+    ("neu-without-coverage", chapter, "construction_gradient", covered),
     ("neu-gradient-asymptotics", limits, "matching_matrix", lambda f, s: neu_matching(f, s).T),
     ("neu-gradient-asymptotics", SoftmaxTransformer, "_shift", uncleared),
-    ("neu-gradient-limit", limits, "population_matching", lambda f, m: population(f, m[::-1])),
-    ("neu-gradient-limit", SoftmaxTransformer, "_shift", uncleared),
-    ("neu-gradient-limit-query", chapter, "limit_gradient", as_a_source),
-    ("neu-long-contexts", chapter, "limit_update", lambda *a: -ORIGINAL["limit_update"](*a)),
-    ("theorem-3", chapter, "limit_update", lambda *a: ORIGINAL["limit_update"](*a) + 1e-4),
-    ("theorem-3", limits, "population_matching", lambda f, m: 0.9 * population(f, m)),
-    ("neu-step-sizes", chapter, "limit_update", lambda t, k, step_size: ORIGINAL["limit_update"](t, k)),
-    ("neu-step-sizes", limits, "population_matching", lambda f, m: 0.8 * population(f, m)),
-    ("neu-other-order", neu.TaskDistribution, "enumerate", uniform),
-    ("neu-other-order", chapter, "neu_terms", terms_with(next_value=lambda t: t.value)),
     ("neu-random-parameters", chapter, "softmax_td_weights", lambda d: flipped(d)),
     ("neu-returns", neu.TaskDistribution, "returns", early),
     ("neu-returns", neu.TaskDistribution, "returns", late),
 ]
-neu_matching, population = limits.matching_matrix, limits.population_matching
+neu_matching = limits.matching_matrix
 
 
 def flipped(num_features):
@@ -133,18 +144,6 @@ def test_signs_of_the_second_form(monkeypatch, claim, signs):
 
     monkeypatch.setattr(neu.Terms, "error_updates", property(wrong))
     assert not holds(claim)
-
-
-def test_slopes_of_an_endless_context(monkeypatch):
-    """The two growing entries with the opposite sign."""
-
-    def wrong(*args, **kwargs):
-        seen = ORIGINAL["limit_gradient"](*args, **kwargs)
-        seen.gradients[:, 1, -2, -3:-1] *= -1
-        return seen
-
-    monkeypatch.setattr(chapter, "limit_gradient", wrong)
-    assert not holds("neu-gradient-limit")
 
 
 @pytest.mark.parametrize(("claim", "owner", "name", "fault"), FAULTS)

@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icrl.control import FOLLOWER, LEARNERS, Tabular, best_steps, comparison
-from icrl.control.comparison import compared_rows, evaluate, tried_row
+from icrl.control import FOLLOWER, LEARNERS, Tabular, best_steps, comparison, optimal
+from icrl.control.comparison import compared_rows, evaluate, few_successors, raised, tried_row, with_rewards
+from icrl.mdp import from_gymnasium
+
+LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
 
 
 @pytest.fixture
@@ -44,3 +47,22 @@ def test_step_sizes_by_the_mean_share():
     again = tried_row(step_size=0.1, windows=100, **given)
     assert again["share_100"] == again["share_400"] == tried[0]["share_100"]
     assert np.isfinite(tried[0]["share_400"])
+
+
+def test_raising_rewards_keeps_the_optimal_policy():
+    process = few_successors(5, 3, 0.9, np.random.default_rng(9))
+    assert np.array_equal(optimal([process]), optimal([raised(process, 2.0)]))
+
+
+def test_holes_and_steps_are_paid_the_goal_is_not():
+    told = with_rewards(LAKE, step=-0.1, hole=-2.0)
+    assert told.outcome_reward[0, 2, 1] == -0.1
+    assert told.outcome_reward[1, 1, 5] == -2.0
+    assert told.outcome_reward[14, 2, 15] == 1.0
+    assert not told.outcome_reward[told.terminal].any()
+
+
+@pytest.mark.bad_input
+def test_refuses_raising_where_episodes_end():
+    with pytest.raises(ValueError, match="process has terminal states"):
+        raised(from_gymnasium("FrozenLake-v1", 0.9))

@@ -1,15 +1,15 @@
-"""Divergence: hand-computed cases, the batch against single chains, the search and its tables."""
+"""Operators and conditions, by hand."""
 
-import mpmath
 import numpy as np
 import pytest
 
 from icrl import divergence
 from icrl.contraction import assumption_margin
-from icrl.divergence import search
 from icrl.mrp import MarkovRewardProcess, divergent_mrp, random_mrp
 
 SWAP = MarkovRewardProcess(np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2), 0.5)
+
+
 HALF = np.array([[0.0], [np.sqrt(np.log(2))]])  # weights 1/2, 1/2 and 1/3, 2/3
 
 
@@ -72,23 +72,6 @@ def test_batch_agrees_with_single_chains():
         assert seen["sharp"][i] <= seen["coarse"][i] * (1 + 1e-9)
 
 
-def test_equal_norms_are_equal():
-    norms = np.linalg.norm(
-        divergence.random_chains(6, 5, np.random.default_rng(1), equal_norms=True)[0], axis=-1
-    )
-    np.testing.assert_allclose(norms, norms[:, :1] + np.zeros(5))
-
-
-def test_climb_stays_unstable_and_does_not_rise():
-    before, *_ = divergence.hill_climb("sharp", 3, 4, 0, np.random.default_rng(2))
-    after, *chains = divergence.hill_climb("sharp", 3, 4, 100, np.random.default_rng(2))
-    assert (after <= before).all()
-    assert (after < before).any()
-    seen = divergence.measure(*chains)
-    assert (seen["margin"] < divergence.UNSTABLE).all()
-    np.testing.assert_allclose(seen["sharp"], after)
-
-
 def test_gamma_zero_always_converges():
     rng = np.random.default_rng(4)
     process = random_mrp(4, 0.0, rng)
@@ -96,26 +79,54 @@ def test_gamma_zero_always_converges():
     assert divergence.largest_step_size(divergence.population_operator(rng.normal(size=(4, 2)), process)) > 0
 
 
-def test_chains_at_the_edge_of_rounding_are_decided():
-    """What floating point cannot tell, ball arithmetic does: as 60 digits do, computed in another way."""
-    verdicts = []
-    for seed in range(3):
-        chains = divergence.random_chains(2000, 8, np.random.default_rng(seed))
-        edge = np.flatnonzero(np.abs(divergence.measure(*chains)["margin"]) < 1e-7)
-        for i in edge[:15]:
-            x, transition, discount = (part[i] for part in chains)
-            with mpmath.workdps(60):
-                p, gram = mpmath.matrix(transition.tolist()), mpmath.matrix(x.tolist())
-                gram *= gram.T
-                for s in range(8):
-                    p[s, int(transition[s].argmax())] += 1 - sum(p[s, :])
-                system = (mpmath.eye(8) - p).T + mpmath.ones(8)
-                mu = mpmath.lu_solve(system, mpmath.ones(8, 1))
-                weight = gram.apply(mpmath.exp) * mpmath.diag(list(mu))
-                matching = mpmath.diag([1 / sum(weight[s, :]) for s in range(8)]) * weight
-                eigenvalues = mpmath.eig(matching * (mpmath.eye(8) - float(discount) * p), right=False)
-                slowest = min(mpmath.re(value) for value in eigenvalues)
-            assert abs(slowest) > 1e-40
-            verdicts.append(search._converges(x, transition, discount))
-            assert verdicts[-1] == (slowest > 0)
-    assert {True, False} <= set(verdicts)
+PROCESS, FEATURES = divergent_mrp()
+
+
+DRAIN = MarkovRewardProcess(np.array([[0.0, 1, 0], [0, 0, 1], [0, 1, 0]]), np.zeros(3), 0.5)
+
+
+RING = [[0, 1], [1, 0]]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: divergence.largest_step_size(np.ones((2, 3))), r"operator has shape \(2, 3\)"),
+        (lambda: divergence.largest_step_size(np.full((2, 2), np.nan)), "operator.* is nan"),
+        (lambda: divergence.normaliser_condition(FEATURES[:2], PROCESS), r"features has shape \(2, 1\)"),
+        (lambda: divergence.normaliser_condition(FEATURES, DRAIN), "must be positive"),
+        (lambda: divergence.critical_discount(FEATURES, DRAIN), "must be positive"),
+        (
+            lambda: divergence.critical_discount(FEATURES, MarkovRewardProcess(np.eye(1), np.zeros(1), 0.5)),
+            "process has 1 states",
+        ),
+        (
+            lambda: divergence.critical_discount(np.array([[1.0], [4], [4]]), PROCESS),
+            "features has equal rows",
+        ),
+        (lambda: divergence.unnormalised_operator(FEATURES[:2], PROCESS), r"features has shape \(2, 1\)"),
+        (lambda: divergence.hill_climb("tight", 3, 1, 1, np.random.default_rng(0)), "objective is 'tight'"),
+        (lambda: divergence.hill_climb("sharp", 2, 1, 1, np.random.default_rng(0)), "num_states is 2"),
+        (lambda: divergence.exact_chain(RING, 0.9, [[1], [2]]), "discount holds the float 0.9"),
+        (lambda: divergence.exact_chain(RING, "1", [[1], [2]]), "discount is 1"),
+        (lambda: divergence.exact_chain(RING, "x", [[1], [2]]), "discount holds 'x'"),
+        (lambda: divergence.exact_chain([[0, 1], [0.5, 0.5]], 0, [[1], [2]]), "transition holds the float"),
+        (
+            lambda: divergence.exact_chain([[0, 1], [1, "1/9"]], 0, [[1], [2]]),
+            "transition row 1 .* exactly 1",
+        ),
+        (lambda: divergence.exact_chain([[0, 1], [1]], 0, [[1], [2]]), "transition row 1 has 1 entries"),
+        (lambda: divergence.exact_chain([[1, 0], [0, 1]], 0, [[1], [2]]), "several stationary"),
+        (lambda: divergence.exact_chain([[0, 1], [0, 1]], 0, [[1], [2]]), "must be positive"),
+        (lambda: divergence.exact_chain(RING, 0, [[1], [2, 3]]), "features has rows of lengths"),
+        (lambda: divergence.exact_chain(RING, 0, [[1], [0.5]]), "features holds the float"),
+        (lambda: divergence.exact_context(np.array([0, 1]), 0, [[1], [2]]), "which it never leaves"),
+        (lambda: divergence.exact_context(np.array([0, 0]), 0, [[1], [2]]), "must leave each"),
+        (lambda: divergence.tight_chain("1/2", 1), "root is 1; it must exceed 1"),
+        (lambda: divergence.tight_chain(0, 2), "discount is 0; it must lie in"),
+    ],
+)
+def test_refuses_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

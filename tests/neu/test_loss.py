@@ -1,11 +1,10 @@
-"""The NEU loss against sums written by hand, and the limits of the gradient against single entries."""
+"""The loss, sampled and enumerated."""
 
 import numpy as np
 import pytest
 import torch
 
 from icrl import mrp
-from icrl.neu.limits import asymptotics, limit_gradient, limit_update
 from icrl.neu.loss import TaskDistribution, Windows, neu_terms, own_entries, squared_norm
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
@@ -105,23 +104,74 @@ def test_returns_of_a_deterministic_chain():
     assert np.allclose(seen, process.value()[[1, 0]], rtol=0, atol=1e-15)
 
 
-def test_no_layers_no_gradient(tasks):
-    seen = limit_gradient(tasks.features, tasks.processes[0], 0)
-    assert not seen.values.any()
-    assert not seen.gradients.any()
-    assert np.array_equal(seen.td_errors, tasks.processes[0].reward)
-    assert not limit_update(tasks, 0).any()
+RNG = np.random.default_rng(0)
 
 
-def test_deterministic_chain_has_no_growth_in_the_scores():
-    """Without spread among successors no entry of A grows."""
-    states = np.array([0, 1, 2] * 3 + [0])
-    seen = asymptotics(1.5 * np.eye(3), states, np.array([1.0, 0, -1] * 3), 0.5)
-    assert np.abs(seen.target_slope).max() < 1e-15
-    assert np.abs(seen.target_limit).max() < 1e-15
-    assert np.abs(seen.reward).max() > 0.1
+PROCESS = mrp.random_mrp(2, 0.5, RNG)
 
 
-def test_step_size_scales_the_first_layer(tasks):
-    one, two = (limit_gradient(tasks.features, tasks.processes[0], 1, step_size=a) for a in (0.4, 0.8))
-    assert np.allclose(2 * one.values, two.values, rtol=0, atol=1e-15)
+TASKS = TaskDistribution([PROCESS], np.eye(2))
+
+
+SPLIT = mrp.MarkovRewardProcess(np.eye(2), np.ones(2), 0.5)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("processes", "features", "message"),
+    [
+        ([], np.eye(2), "processes is empty; give at least one"),
+        ([PROCESS, 3], np.eye(2), r"processes\[1\] is a int; it must be a MarkovRewardProcess"),
+        ([PROCESS, mrp.random_mrp(3, 0.5, RNG)], np.eye(2), r"processes differ in num_states, \[2, 3\]"),
+        ([PROCESS, mrp.random_mrp(2, 0.6, RNG)], np.eye(2), r"processes differ in discount, \[0.5, 0.6\]"),
+        ([PROCESS], np.eye(3), r"features has shape \(3, 3\); it must have a row for each of the 2 states"),
+        ([PROCESS], np.ones(2), r"features has shape \(2,\); it must have 2 axes"),
+        ([PROCESS], np.diag([np.nan, 1]), r"features\[0, 0\] is nan; every entry must be finite"),
+        ([SPLIT], np.eye(2), r"transition has the closed classes \[\[0\], \[1\]\]"),
+    ],
+)
+def test_refuses_tasks(processes, features, message):
+    with pytest.raises(ValueError, match=message):
+        TaskDistribution(processes, features)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: TASKS.sample(0, 5, RNG), "num_transitions is 0; it must be at least 1"),
+        (lambda: TASKS.sample(3, 0, RNG), "num_windows is 0; it must be at least 1"),
+        (lambda: TASKS.sample(2.5, 5, RNG), "num_transitions is 2.5; it must be an integer"),
+        (lambda: TASKS.enumerate(0), "num_transitions is 0; it must be at least 1"),
+        (lambda: TASKS.enumerate(19), r"num_transitions is 19; 1 x 2\^21 windows are more than"),
+        (lambda: TASKS.returns(TASKS.enumerate(1), RNG, 0), "horizon is 0; it must be at least 1"),
+        (lambda: own_entries(0), "num_features is 0; it must be at least 1"),
+        (lambda: squared_norm(np.ones((1, 3))), r"updates has shape \(1, 3\); it must be \(B, ...\)"),
+        (lambda: squared_norm(np.array([[1.0], [np.inf]])), r"updates\[1, 0\] is inf"),
+    ],
+)
+def test_refuses_windows(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value_weights": torch.zeros(4, 4)}, r"value_weights has shape \(4, 4\); it must be \(5, 5\)"),
+        ({"score_weights": torch.zeros(1, 5, 5)}, r"score_weights has shape \(1, 5, 5\)"),
+        ({"score_weights": torch.full((5, 5), torch.nan)}, r"score_weights\[0, 0\] is nan"),
+        ({"value_weights": np.zeros((5, 5))}, "value_weights is a ndarray; it must be a torch.Tensor"),
+        ({"num_layers": 0}, "num_layers is 0; it must be at least 1"),
+        (
+            {"value_weights": torch.full((5, 5), 1e300, dtype=torch.float64)},
+            "num_layers is 4; at these weights a",
+        ),
+    ],
+)
+def test_refuses_terms(change, message):
+    value, score = softmax_td_weights(2)
+    given = {"value_weights": value, "score_weights": score, "num_layers": 4} | change
+    with pytest.raises(ValueError, match=message):
+        neu_terms(TASKS, TASKS.enumerate(2), **given)

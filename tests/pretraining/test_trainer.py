@@ -1,24 +1,18 @@
-"""The fast trainer against the literal one; checkpoints; determinism; what is drawn."""
+"""The trainer against a literal one; what a run keeps."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from literal_pretraining import LiteralTrainer, forward, prompt
+from literal_pretraining import LiteralTrainer
 
 from icrl.pretraining import emergence, trainer
-from icrl.pretraining.forward import prompts, token_values
 from icrl.pretraining.tasks import (
-    WORLDS,
     Configuration,
     draw_tasks,
-    random_worlds,
-    sample_states,
-    transition_counts,
 )
 from icrl.pretraining.trainer import Trainer, pretrain
-from icrl.softmax_transformer import SoftmaxTransformer
 
 SMALL = Configuration(num_layers=3, num_transitions=12, num_seeds=2, num_prompts=5, num_steps=120)
 
@@ -62,26 +56,6 @@ def copy_of(source):
     return result
 
 
-def test_token_network_is_the_softmax_transformer():
-    c = replace(SMALL, num_features=4, weights="per-layer")
-    tasks = emergence.fresh_tasks(c, 6, generator())
-    value, score = 0.3 * torch.randn(2, 3, 2, 1, 7, 7, generator=generator(), dtype=torch.float64)
-    tokens = prompts(tasks.features, tasks.states, tasks.worlds.reward)
-    ours = token_values(value, score, tokens, c.discount, 3)
-    theirs = SoftmaxTransformer(3, c.discount, value, score).values(tokens)[-1, ..., -1]
-    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
-
-
-def test_linear_token_network_is_the_literal_one():
-    tasks = emergence.fresh_tasks(SMALL, 1, generator())
-    value, score = 0.3 * torch.randn(2, 1, 1, 1, 7, 7, generator=generator(), dtype=torch.float64)
-    tokens = prompts(tasks.features, tasks.states, tasks.worlds.reward)
-    ours = token_values(value, score, tokens, 0.5, 4, "linear")
-    z = prompt(tasks.features[0, 0], tasks.states[0, 0], tasks.worlds.reward[0, 0])
-    theirs = forward(value[:, 0, 0], score[:, 0, 0], z, 0.5, 4, "linear")
-    assert torch.allclose(ours.squeeze(), theirs, rtol=0, atol=1e-12)
-
-
 def test_killed_run_continues_bit_for_bit(tmp_path, monkeypatch):
     whole = pretrain(SMALL, generator())
     original, calls = trainer.objectives, []
@@ -123,30 +97,6 @@ def test_monte_carlo_target_is_the_return():
     assert abs(errors.mean()) < 4 * errors.std() / 20000**0.5
 
 
-@pytest.mark.parametrize("kind", WORLDS)
-def test_worlds_are_chains(kind):
-    worlds = random_worlds(kind, (3, 200), 5, generator())
-    assert torch.allclose(worlds.transition.sum(-1), torch.ones(3, 200, 5, dtype=torch.float64))
-    assert (worlds.transition >= 0).all()
-    assert worlds.reward.abs().max() <= 1
-    mu = worlds.stationary_distribution()
-    assert torch.allclose(mu[..., None, :] @ worlds.transition, mu[..., None, :], atol=1e-12)
-    moves = (worlds.transition > 0).sum(-1)
-    assert moves.unique().tolist() == {"boyan": [1, 2, 5], "loop": [2], "random": [5]}[kind]
-
-
-def test_trajectories_follow_their_chains():
-    worlds = random_worlds("random", (2,), 3, generator())
-    transition = worlds.transition[:, None].expand(2, 4000, 3, 3)
-    states = sample_states(transition, 20, generator())
-    counts = transition_counts(states, 3)
-    assert counts.sum() == 2 * 4000 * 20
-    total = counts.sum(1)
-    frequencies = total / total.sum(-1, keepdim=True)
-    errors = (worlds.transition * (1 - worlds.transition) / total.sum(-1, keepdim=True)).sqrt()
-    assert ((frequencies - worlds.transition).abs() < 5 * errors).all()
-
-
 def test_single_precision_and_until():
     run = pretrain(SMALL, generator(), dtype=torch.float32, until=1)
     assert run.value_weights.dtype == torch.float32
@@ -174,25 +124,40 @@ def test_training_helps_and_progress_shows(capsys):
     assert (after < before / 3).all()
 
 
-def test_attention_between_states_and_its_focus():
-    _, score = emergence.construction(SMALL)
-    attention = emergence.state_attention(SMALL, score)[0, 0]
-    own, other = np.exp(4) / (np.exp(4) + 3), 1 / (np.exp(4) + 3)
-    expected = torch.full((4, 4), other, dtype=torch.float64).fill_diagonal_(own)
-    assert torch.allclose(attention, expected, rtol=0, atol=1e-12)
-    lopsided = score.clone()
-    lopsided[..., 0, 1] = 1.0  # source 0 scores for listener 1
-    row = emergence.state_attention(SMALL, lopsided)[0, 0]
-    assert torch.allclose(row.sum(-1), torch.ones(4, dtype=torch.float64))
-    assert row[1, 0] > 0.4
-    assert row[0, 1] < 0.05
-    mixed = 0.3 * torch.eye(4) + 0.7 / 4
-    assert abs(emergence.focus(mixed) - 0.3) < 1e-6
+TINY = Configuration(num_layers=2, num_transitions=8, num_seeds=2, num_prompts=4, num_steps=150)
 
 
-def test_polynomial_of_full_degree_is_exact():
-    """One world, degree S - 1: by Cayley and Hamilton the value is such a polynomial."""
-    worlds = random_worlds("random", (1,), 4, generator())
-    coefficients = emergence.best_polynomial(worlds, 0.9, 4)
-    value = emergence.krylov(*worlds, 0.9, 4) @ coefficients
-    assert torch.allclose(value, worlds.value(0.9), rtol=0, atol=1e-8)
+@pytest.mark.bad_input
+def test_refuses_a_diverging_run_stops_and_keeps_its_checkpoint(tmp_path):
+    wild = replace(TINY, attention="linear", num_layers=8, learning_rate=30.0)
+    path = tmp_path / "run.pt"
+    message = r"learning_rate is 30; at step \d+ the loss of seed \d is .*diverges"
+    with pytest.raises(ValueError, match=message):
+        pretrain(wild, torch.Generator().manual_seed(0), checkpoint=path)
+    assert not path.exists()  # it did not survive its first chunk
+    calm = replace(TINY, learning_rate=1e-3)
+    pretrain(calm, torch.Generator().manual_seed(0), checkpoint=path, until=50)
+    kept = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    state["free"][0][:] = 1e9  # the next chunk diverges
+    torch.save(state, path)
+    kept = path.read_bytes()
+    with pytest.raises(ValueError, match="diverges"):
+        pretrain(calm, torch.Generator().manual_seed(0), checkpoint=path)
+    assert path.read_bytes() == kept
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.bad_input
+def test_refuses_a_start_that_is_too_large_is_named():
+    wild = replace(TINY, attention="linear", num_layers=8, initial_scale=50.0)
+    with pytest.raises(ValueError, match="initial_scale 50 is too large"):
+        pretrain(wild, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.bad_input
+def test_refuses_a_file_that_is_no_checkpoint(tmp_path):
+    path = tmp_path / "run.pt"
+    path.write_text("hello")
+    with pytest.raises(ValueError, match=r"checkpoint run.pt cannot be read"):
+        pretrain(TINY, torch.Generator(), checkpoint=path)

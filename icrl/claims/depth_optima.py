@@ -1,0 +1,239 @@
+"""Claims of the chapter `depth` on the least error there is: optima, other classes of networks, momentum."""
+
+import numpy as np
+
+from icrl import depth, softmax_transformer
+from icrl.claims.depth import CHAPTER, KINDS, by_counts, draw_context, of_states, run, td_weights
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
+from icrl.softmax_transformer import SoftmaxTransformer
+
+
+def focused_minimax(rng):
+    """Two linear programmes on cycles against the formulas; and TD on contexts of any chain."""
+    errors = []
+    for _ in range(12):
+        size, gamma = int(rng.integers(2, 9)), float(rng.uniform(0.2, 0.97))
+        layers = int(rng.integers(1, size))
+        chain, last = depth.cycle(size), gamma**size
+        value = depth.best_on_chain(chain, gamma, layers, rewards="value").error
+        bounded = depth.best_on_chain(chain, gamma, layers, rewards="bounded").error
+        errors.append(abs(value - gamma**layers))
+        errors.append(abs(bounded - (gamma**layers - last) / ((1 - gamma) * (1 - last))))
+        errors.append(depth.best_on_chain(chain, gamma, size, rewards="value").error)  # m layers: exact
+        features, states, rewards, gamma = draw_context(rng, focused=True)
+        _, reward, transition = by_counts(states, rewards)
+        value = np.linalg.solve(np.eye(len(reward)) - gamma * transition, reward)
+        rows = run(td_weights(len(features), layers), features, states, rewards, gamma)
+        bound = gamma ** np.arange(layers + 1) * np.abs(value).max()
+        errors.append((np.abs(rows - value).max(axis=1) - bound).max())
+    return Evidence(largest(errors), 1e-8, "12 cycles by linear programme, 12 contexts; difference or excess")
+
+
+def circle_optimum(rng):
+    """The optimum in the 2-norm, bracketed by a programme, and its polynomial as a network on any chain."""
+    errors, slack = [], 1 / np.cos(np.pi / 64)
+    for layers in (1, 2, 3, 5):
+        gamma = float(rng.uniform(0.3, 0.9))
+        formula = gamma**layers / (1 - gamma**2)
+        found = depth.best_on_circle(gamma, layers)
+        errors.append(max(found.error - formula, formula - slack * found.error) / formula)
+        plain = depth.best_on_circle(gamma, layers, rewards="value").error
+        errors.append(max(plain - gamma**layers, gamma**layers - slack * plain) / gamma**layers)
+        z = np.exp(1j * rng.uniform(0, 2 * np.pi, size=50))
+        exact = np.polynomial.polynomial.polyval(gamma * z, depth.circle_polynomial(layers, gamma))
+        errors.append(np.abs(np.abs(exact - 1 / (1 - gamma * z)) - formula).max())
+        for _ in range(20):
+            features, states, rewards, _ = draw_context(rng, focused=True)
+            share, reward, transition = by_counts(states, rewards)
+            value, score = td_weights(len(features), layers)
+            value[0, -1, -3] = 1 / (1 - gamma**2)
+            output = run((value, score), features, states, rewards, gamma)[-1]
+            miss = output - np.linalg.solve(np.eye(len(reward)) - gamma * transition, reward)
+            errors.append(np.sqrt(share @ miss**2) - formula * np.sqrt(share @ reward**2))
+    return Evidence(largest(errors), 1e-6, "4 depths by linear programme, 80 contexts; difference or excess")
+
+
+def mixing_minimax(rng):
+    """Programmes on large lazy cycles against the two limits, and both networks on random chains."""
+    errors = []
+    for _ in range(3):
+        gamma, rho, layers = (
+            float(rng.uniform(0.3, 0.95)),
+            float(rng.uniform(0.2, 0.9)),
+            int(rng.integers(1, 5)),
+        )
+        chain, one = depth.lazy_cycle(300, rho), [0]
+        options = {"rewards": "span", "states": one}
+        averaging = (gamma * rho) ** layers / (1 - gamma * rho)
+        alone = gamma * (gamma * rho) ** layers / (1 - gamma)
+        seen = depth.best_on_chain(chain, gamma, layers, averaging=True, **options).error / averaging
+        other = depth.best_on_chain(chain, gamma, layers + 1, **options).error / alone
+        # From below, with a distance of order 1 / m: an upper end of 1 and a lower end of .8 or .95.
+        errors += [seen - 1, 0.8 - seen, other - 1, 0.95 - other]
+        errors.append(float(depth.worth_a_layer(gamma, rho) != (averaging < alone)))
+    for _ in range(40):
+        features, states, rewards, gamma = draw_context(rng, focused=True)
+        _, reward, transition = by_counts(states, rewards)
+        rho, layers, size = depth.dobrushin(transition), int(rng.integers(1, 6)), len(reward)
+        if rho > 0.999:
+            continue
+        value = np.linalg.solve(np.eye(size) - gamma * transition, reward)
+        last = softmax_transformer.priced_td_weights(size, layers, gamma)
+        own = depth.own_price_weights(size, layers + 1, gamma)
+        bound = np.ptp(reward) * (gamma * rho) ** layers
+        for weights, limit in (
+            (last, bound / (1 - gamma * rho)),
+            (own, bound * gamma / (1 - gamma)),
+        ):
+            off = np.abs(run(weights, features, states, rewards, gamma)[-1] - value).max()
+            errors.append((off - limit) / max(1, limit))
+    return Evidence(largest(errors), 1e-6, "3 chains of 300 states by linear programme, 40 contexts; excess")
+
+
+def doubled_paths(rng):
+    """The network that writes features, on cycles: its error is gamma^(2^(L-1)) of the value, exactly."""
+    errors = []
+    for size, layers, gamma in ((64, 7, 0.95), (20, 5, 0.9), (7, 3, 0.8)):
+        reward, states = rng.uniform(-1, 1, size), np.arange(size + 1) % size
+        value = np.linalg.solve(np.eye(size) - gamma * depth.cycle(size), reward)
+        weights = depth.doubling_weights(size, layers, gamma)
+        model = SoftmaxTransformer(layers, gamma, *weights)
+        row = model.values(depth.doubling_prompt(states, reward, size))[-1].numpy()
+        steps = 2 ** (layers - 1)
+        expected = value - gamma**steps * np.roll(value, -(steps % size))
+        errors.append(relative_error(row, expected[states]))
+    return Evidence(largest(errors), 1e-12, "cycles of 64, 20 and 7 states with 7, 5 and 3 layers")
+
+
+def momentum(rng):
+    """The network with one more memory row, against Chebyshev's polynomials of an eigendecomposition."""
+    errors = []
+    for _ in range(40):
+        features, states, rewards, gamma = draw_context(rng, focused=True)
+        _, reward, transition = by_counts(states, rewards)
+        size, layers = len(reward), int(rng.integers(1, 9))
+        value = np.linalg.solve(np.eye(size) - gamma * transition, reward)
+        weights = depth.momentum_weights(size, layers, gamma)
+        model = SoftmaxTransformer(layers, gamma, *weights)
+        rows = model.values(depth.momentum_prompt(features, states, rewards)).numpy()
+        for layer, row in enumerate(rows):
+            chosen = np.append(np.zeros(layer), 1)
+            series = np.polynomial.chebyshev.cheb2poly(chosen)
+            left = sum(c * np.linalg.matrix_power(transition, k) for k, c in enumerate(series)) @ value
+            scale = np.cosh(layer * np.arccosh(1 / gamma))
+            errors.append(relative_error(of_states(row, states), value - left / scale))
+    return Evidence(largest(errors), 1e-10, "40 contexts, every layer")
+
+
+def momentum_condition(rng):
+    """The condition on eigenvalues against growth over 600 layers; and the extremal cycle of four."""
+    wrong, seen = 0, 0
+    while seen < 100:
+        size, gamma = int(rng.integers(2, 7)), float(rng.uniform(0.5, 0.99))
+        chain = (
+            depth.lazy_cycle(size, rng.uniform()) if seen % 2 else KINDS[seen % 3](size, 0.5, rng).transition
+        )
+        eigenvalues = np.linalg.eigvals(chain)
+        size = eigenvalues.real**2 + eigenvalues.imag**2 / (1 - gamma**2)
+        if np.abs(gamma**2 * size.max() - 1) < 0.03:
+            continue
+        seen += 1
+        previous, current = np.eye(len(chain)), gamma * chain
+        omega, log = 2 / (2 - gamma**2), 0.0
+        for step in range(800):
+            previous, current = current, omega * (gamma * chain @ current - previous) + previous
+            omega = 1 / (1 - gamma**2 * omega / 4)
+            norm = np.abs(current).max() + np.abs(previous).max()
+            log += np.log(norm) * (step >= 200)
+            previous, current = previous / norm, current / norm
+        wrong += (log < 0) != depth.momentum_converges(chain, gamma)
+    four = depth.cycle(4)
+    for gamma, converges in ((0.70, True), (0.7072, False)):
+        wrong += depth.momentum_converges(four, gamma) != converges
+    return Evidence(float(wrong), 0.0, "100 chains and the cycle of four; wrong verdicts")
+
+
+def momentum_reversible(rng):
+    """On reversible chains: the bound, its rate, and a programme over polynomials on an interval."""
+    errors = []
+    for _ in range(40):
+        size, gamma, layers = int(rng.integers(2, 8)), float(rng.uniform(0.3, 0.98)), int(rng.integers(1, 12))
+        flow = rng.uniform(size=(size, size)) * (rng.uniform(size=(size, size)) < 0.7) + 1e-3
+        flow += flow.T
+        share = flow.sum(axis=1) / flow.sum()
+        e = rng.normal(size=size)
+        left = depth.chebyshev_error(flow / flow.sum(axis=1, keepdims=True), e, gamma, layers)[-1]
+        bound = 1 / np.cosh(layers * np.arccosh(1 / gamma))
+        errors.append(np.sqrt(share @ left**2) - bound * np.sqrt(share @ e**2))
+        rate = gamma / (1 + np.sqrt(1 - gamma**2))
+        errors.append(abs(bound - 2 * rate**layers / (1 + rate ** (2 * layers))))
+    return Evidence(largest(errors), 1e-11, "40 reversible chains; difference or excess")
+
+
+CLAIMS = Claims(
+    Claim(
+        "focused-minimax",
+        "ours",
+        r"On a cycle longer than the depth the least worst error of a focused network is $\gamma^L$ of "
+        r"the value, and $(\gamma^L-\gamma^m)/((1-\gamma)(1-\gamma^m))$ for rewards in $[-1,1]$; TD "
+        r"leaves $\gamma^L$ on every chain.",
+        "bound",
+        CHAPTER + "focused",
+        focused_minimax,
+    ),
+    Claim(
+        "circle-optimum",
+        "ours",
+        r"In the stationary 2-norm the least worst error over all chains is $\gamma^L/(1-\gamma^2)$ of "
+        r"the reward; TD reaches it with its last coefficient over $1-\gamma^2$.",
+        "bound",
+        CHAPTER + "circle",
+        circle_optimum,
+    ),
+    Claim(
+        "minimax-with-mixing",
+        "ours",
+        r"Over chains with $\tau_1\le\rho$ and rewards of any offset the least worst error is "
+        r"$(\gamma\rho)^L/(1-\gamma\rho)$ of the reward's span with averaging, "
+        r"$\gamma(\gamma\rho)^L/(1-\gamma)$ with one more focused layer instead.",
+        "bound",
+        CHAPTER + "mixing",
+        mixing_minimax,
+    ),
+    Claim(
+        "doubled-paths",
+        "ours",
+        r"A network that writes features leaves $\gamma^{2^{L-1}}$ of the value of a cycle.",
+        "identity",
+        CHAPTER + "outside",
+        doubled_paths,
+    ),
+    Claim(
+        "momentum-layer",
+        "Golub and Varga (1961); as attention, ours",
+        r"One more memory row makes the layers Chebyshev's semi-iteration where $\widehat M=I$: the "
+        r"error after $l$ of them is $T_l(\widehat P)e_0/T_l(1/\gamma)$.",
+        "identity",
+        CHAPTER + "momentum",
+        momentum,
+    ),
+    Claim(
+        "momentum-converges",
+        "after Manteuffel (1977)",
+        "It converges iff every eigenvalue has "
+        r"$(\mathrm{Re}\lambda)^2+(\mathrm{Im}\lambda)^2/(1-\gamma^2)<1/\gamma^2$; on all chains iff "
+        r"$\gamma<1/\sqrt2$.",
+        "identity",
+        CHAPTER + "momentum",
+        momentum_condition,
+    ),
+    Claim(
+        "momentum-reversible",
+        "Golub and Varga (1961)",
+        r"On reversible chains it leaves at most $1/T_L(1/\gamma)$, of rate "
+        r"$\gamma/(1+\sqrt{1-\gamma^2})$.",
+        "bound",
+        CHAPTER + "momentum",
+        momentum_reversible,
+    ),
+)

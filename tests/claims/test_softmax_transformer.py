@@ -1,0 +1,92 @@
+"""The claims of the chapter `softmax-transformer` hold, and each can fail."""
+
+import numpy as np
+import pytest
+from mutants import (
+    ALWAYS_NAN,
+    ALWAYS_WRONG,
+    LAYERS,
+    NO_DISCOUNT,
+    NOT_SUBTRACTED,
+    ST,
+    ST_CLAIMS,
+    TD,
+    attention_masking_one_query,
+    attention_without_mask,
+    groups_with_queries_as_sources,
+    groups_without_counts,
+    kernel_shifted,
+    kernel_with_flipped_scores,
+    kernel_without_mask,
+    literal_forward_that_cannot_be_broken,
+    loop,
+    prompt_off_by_one,
+    row,
+    shift,
+    step_size_ignored,
+    weights_with_flipped_scores,
+    weights_with_one_step_for_all,
+)
+
+from icrl.claims.softmax_transformer import CLAIMS
+
+INTACT = ["per-layer-step-sizes", "lemma-1"]
+
+# What is replaced, by what, and the claims that must see it.
+MUTATIONS = [
+    (TD, "softmax_kernel", kernel_without_mask, "theorem-1-shift"),
+    (TD, "softmax_kernel", kernel_with_flipped_scores, "several-queries"),
+    (TD, "softmax_kernel", kernel_shifted, "per-layer-step-sizes"),
+    (TD, "kernel_td", NO_DISCOUNT, "per-layer-step-sizes"),
+    (TD, "kernel_td", NO_DISCOUNT, "several-queries"),
+    (TD, "kernel_td", NOT_SUBTRACTED, "per-layer-step-sizes"),
+    (TD, "kernel_td", step_size_ignored, "per-layer-step-sizes theorem-1-dual"),
+    (ST_CLAIMS, "softmax_td_weights", row(1, 1, 1), "symbolic-layer several-queries"),
+    (ST_CLAIMS, "softmax_td_weights", row(1, -1, -1), "symbolic-layer several-queries"),
+    (ST_CLAIMS, "softmax_td_weights", row(1, 1, 0), "symbolic-layer per-layer-step-sizes"),
+    (ST_CLAIMS, "softmax_td_weights", weights_with_one_step_for_all, "per-layer-step-sizes"),
+    (ST_CLAIMS, "softmax_td_weights", weights_with_flipped_scores, "per-layer-step-sizes several-queries"),
+    (ST_CLAIMS, "softmax_td_prompt", prompt_off_by_one, "per-layer-step-sizes several-queries"),
+    (ST, "softmax_weights", attention_without_mask, "per-layer-step-sizes several-queries"),
+    (ST, "softmax_weights", attention_masking_one_query, "several-queries"),
+    (ST, "_grouped_weights", groups_without_counts, "theorem-1-shift several-queries"),
+    (ST, "_grouped_weights", groups_with_queries_as_sources, "theorem-1-dual several-queries"),
+    (LAYERS, "_shift", shift(way=1), "theorem-1-shift theorem-1-dual lemma-1"),
+    (LAYERS, "_shift", shift(way=0), "per-layer-step-sizes"),
+    (LAYERS, "_shift", shift(scaled=False), "several-queries"),
+    (LAYERS, "_shift", shift(cleared=False), "per-layer-step-sizes lemma-1"),
+    (ST_CLAIMS, "literal_forward", literal_forward_that_cannot_be_broken, "broken-constructions-miss"),
+    (ST_CLAIMS, "literal_forward", ALWAYS_WRONG, "broken-constructions-miss"),
+    (ST_CLAIMS, "literal_forward", ALWAYS_NAN, "broken-constructions-miss"),
+]
+
+KILLED = [(*where, mutant, name) for *where, mutant, names in MUTATIONS for name in names.split()]
+
+
+@pytest.mark.parametrize("name", [claim.id for claim in CLAIMS])
+def test_holds(name):
+    """On instances that `python -m icrl` does not draw by default."""
+    evidence = CLAIMS[name].check(np.random.default_rng(1))
+    assert evidence.holds, evidence
+
+
+@pytest.mark.parametrize(("module", "attribute", "mutant", "name"), KILLED)
+def test_mutation_is_seen(monkeypatch, module, attribute, mutant, name):
+    """Something is broken on purpose, and the claim that rests on it fails."""
+    monkeypatch.setattr(module, attribute, mutant)
+    evidence = CLAIMS[name].check(np.random.default_rng(0))
+    assert not evidence.holds, evidence
+
+
+def test_every_claim_is_killed_by_a_mutation():
+    """A claim that nothing can break says nothing."""
+    assert {name for *_, name in KILLED} == {claim.id for claim in CLAIMS}
+
+
+def test_intact_mutants_change_nothing(monkeypatch):
+    """What the mutants are built from is right: unbroken, the same claims hold."""
+    monkeypatch.setattr(TD, "kernel_td", loop(lambda reward, after, before, g: reward + g * after - before))
+    monkeypatch.setattr(ST_CLAIMS, "softmax_td_weights", row(1, 1, -1))
+    monkeypatch.setattr(LAYERS, "_shift", shift())
+    for name in INTACT:
+        assert CLAIMS[name].check(np.random.default_rng(0)).holds, name

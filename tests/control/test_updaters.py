@@ -1,0 +1,161 @@
+"""What learns: transformers in slots against blocks of full size, and tabular updates by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from icrl.control.loop import control
+from icrl.control.updaters import (
+    ActorCritic,
+    FrozenBlock,
+    LinearSarsa,
+    SoftmaxPairs,
+    Tabular,
+    greedy,
+    regauge,
+    slots,
+    updater,
+)
+from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
+from icrl.mdp import random_mdp
+from icrl.rollouts import Rollout, rollout_batch
+
+
+def test_slots_name_pairs_by_first_occurrence():
+    assert slots(np.array([[7, 3, 7, 7, 5, 3]])).tolist() == [[0, 1, 0, 0, 4, 1]]
+
+
+def test_ties_within_rounding_share():
+    assert greedy(np.array([[1.0, 1.0 + 1e-13, 0.0]])).tolist() == [[0.5, 0.5, 0.0]]
+
+
+def test_tabular_updates_by_hand():
+    roll = Rollout(*(np.array([x]) for x in ([0, 1, 0], [0, 1, 1], [2.0, 4.0], [False, True])))
+    policies, memory = np.full((1, 2, 2), 0.5), np.array([[[0.0, 0.0], [5.0, 3.0]]])
+    for kind, target in (
+        ("sarsa", 2 + 0.5 * 3),
+        ("q-learning", 2 + 0.5 * 5),
+        ("expected-sarsa", 2 + 0.5 * 4),
+    ):
+        q = Tabular(kind, 0.5).update(memory, roll, policies, 0.5)
+        assert q[0, 0, 0] == pytest.approx(0.5 * target)
+        assert q[0, 1, 1] == pytest.approx(3.5)  # ended: nothing is bootstrapped
+        assert q[0, 1, 0] == 5
+        assert q[0, 0, 1] == 0
+
+
+def test_block_in_slots_is_the_block_with_a_feature_for_each_pair():
+    rng = np.random.default_rng(0)
+    processes = [random_mdp(4, 3, 0.8, rng) for _ in range(5)]
+    policies = rng.dirichlet(np.ones(3), size=(5, 4))
+    roll = rollout_batch(processes, policies, 9, rng)
+    memory = rng.normal(size=(5, 4, 3))
+    prompt = sarsa_prompt(
+        memory.reshape(5, 12), *roll.window(np.eye(12).reshape(4, 3, 12)), roll.rewards, 0.8
+    )
+    literal = LinearTransformer(*sarsa_weights(12, 2.0)).readout(prompt).numpy().reshape(5, 4, 3)
+    in_slots = LinearSarsa(2.0).update(memory, roll, policies, 0.8)
+    assert np.abs(in_slots - literal).max() < 1e-14
+    own = FrozenBlock(*sarsa_weights(12, 1.0), step_size=2.0).update(memory, roll, policies, 0.8)
+    assert np.abs(own - literal).max() < 1e-14
+    lent = FrozenBlock(*sarsa_weights(11, 2.0)).update(memory, roll, policies, 0.8)
+    assert np.abs(lent - literal).max() < 1e-14
+    assert not np.array_equal(memory, literal)
+
+
+def test_layers_are_repetitions():
+    rng = np.random.default_rng(1)
+    process = random_mdp(3, 2, 0.7, rng)
+    policies, memory = np.full((1, 3, 2), 0.5), rng.normal(size=(1, 3, 2))
+    roll = process.rollout(policies[0], 8, rng)
+    roll = Rollout(*(x[None] for x in roll))
+    once = memory
+    for _ in range(3):
+        once = LinearSarsa(1.5).update(once, roll, policies, 0.7)
+    assert np.allclose(LinearSarsa(1.5, 3).update(memory, roll, policies, 0.7), once, rtol=0, atol=1e-14)
+
+
+def test_visited_queries_leave_other_pairs_alone():
+    rng = np.random.default_rng(2)
+    process, memory = random_mdp(5, 3, 0.7, rng), rng.normal(size=(1, 5, 3))
+    policies = np.full((1, 5, 3), 1 / 3)
+    roll = Rollout(*(x[None] for x in process.rollout(policies[0], 4, rng)))
+    pairs = roll.states * 3 + roll.actions
+    new = SoftmaxPairs(2, 4.0, 0.5, "visited").update(memory, roll, policies, 0.7)
+    same = np.setdiff1d(np.arange(15), pairs[0, :-1])
+    assert np.array_equal(new.reshape(-1)[same], memory.reshape(-1)[same])
+    everywhere = SoftmaxPairs(2, 4.0, 0.5, "all").update(memory, roll, policies, 0.7)
+    moved = (everywhere - memory).reshape(-1)[np.setdiff1d(np.arange(15), pairs[0])]
+    assert np.ptp(moved) < 1e-14
+    assert abs(moved[0]) > 1e-6
+
+
+def test_actor_critic_acts_by_its_own_policy():
+    learner = ActorCritic(1.0, 1.0)
+    memory = learner.start(2, 3, 2)
+    memory[0, 0, 1:] = [np.log(3), 0]
+    assert learner.behaviour(memory, 0.3)[0, 0] == pytest.approx([0.75, 0.25])
+    assert learner.deployed(memory)[1, 2] == pytest.approx([0.5, 0.5])
+
+
+def test_gauge_keeps_the_block_on_its_own_tasks():
+    rng = np.random.default_rng(8)
+    P, V = (torch.from_numpy(rng.normal(size=(11, 11))) for _ in range(2))
+    P[:, :7] = V[:8] = 0
+    P[7:] = V[:, 7:] = 0
+    one_hot = np.eye(3)[rng.integers(3, size=9)]
+    prompt = sarsa_prompt(rng.normal(size=3), one_hot[:-1], one_hot[1:], rng.normal(size=8), 0.6)
+    readouts = [LinearTransformer(*block).readout(prompt) for block in ((P, V), regauge(P, V, 0.6))]
+    assert (readouts[0] - readouts[1]).abs().max() < 1e-12
+
+
+def test_updaters_by_name():
+    assert updater("linear", step_size=2.0).step_size == 2.0
+    assert updater("tabular", kind="sarsa", step_size=0.1).kind == "sarsa"
+
+
+PROCESS = random_mdp(3, 2, 0.9, np.random.default_rng(0))
+
+
+def run(processes=(PROCESS,), learner=None, records=(0, 2), **options):
+    learner = LinearSarsa(1.0) if learner is None else learner
+    return control(processes, learner, records, np.random.default_rng(0), **options)
+
+
+@pytest.mark.bad_input
+def test_refuses_unknown_updater():
+    with pytest.raises(ValueError, match="updater is 'dqn'; it must be one of linear, actor-critic, softmax"):
+        updater("dqn")
+    with pytest.raises(ValueError, match=r"updater 'linear' does not take the settings \{'rate': 1\}"):
+        updater("linear", rate=1)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LinearSarsa(0.0), "step_size is 0; it must be positive"),
+        (lambda: LinearSarsa(1.0, 0), "num_layers is 0"),
+        (lambda: ActorCritic(1.0, -1.0), "actor_step is -1"),
+        (lambda: ActorCritic(np.nan, 1.0), "critic_step is nan"),
+        (lambda: SoftmaxPairs(inverse_temperature=0.0), "inverse_temperature is 0"),
+        (lambda: SoftmaxPairs(queries="some"), "queries is 'some'; it must be 'visited' or 'all'"),
+        (lambda: Tabular("sarsa", 1.5), r"step_size is 1.5; it must lie in \(0, 1\]"),
+        (lambda: Tabular("td", 0.5), "kind is 'td'"),
+        (lambda: FrozenBlock(torch.eye(6), torch.eye(6)), "P has 6 rows; it must have 3 d"),
+        (lambda: slots(np.arange(3)), r"keys has shape \(3,\); it must be \(B, N\)"),
+    ],
+)
+def test_refuses_updaters(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.bad_input
+def test_refuses_a_block_of_another_size():
+    block = FrozenBlock(*sarsa_weights(8, 1.0))
+    with pytest.raises(
+        ValueError, match="P serves 8 features; the world has 6 pairs and the window 21 columns"
+    ):
+        run(learner=block)
+    run(learner=block, num_transitions=7)

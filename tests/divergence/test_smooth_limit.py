@@ -1,0 +1,120 @@
+"""Features in the plane: what is computed, by hand, and what is refused."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from flint import fmpq
+
+from icrl import divergence
+from icrl.divergence import exact_chains
+
+CYCLE = [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("transition", "expected"),
+    [
+        ([["1/2", "1/4", "1/4"]] * 3, (0, "1/2", "1/4", "1/4")),
+        ([[0, "1/2", "1/2"], ["1/2", 0, "1/2"], ["1/2", "1/2", 0]], ("-1/2", "1/2", "1/2", "1/2")),
+        ([[0, 1], [1, 0]], (-1, 1, 1)),
+        ([["9/10", "1/10"], ["7/10", "3/10"]], ("1/5", "7/10", "1/10")),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], (1, 0, 0, 0)),
+        ([[1]], (1, 0)),
+    ],
+)
+def test_independent_part(transition, expected):
+    c, p = divergence.independent_part(transition)
+    assert [c, *p] == [fmpq(*map(int, str(Fraction(x)).split("/"))) for x in expected]
+
+
+@pytest.mark.parametrize(
+    "transition",
+    [
+        CYCLE,
+        [["1/2", "1/4", "1/4"], ["1/2", "26/100", "24/100"], ["1/2", "1/4", "1/4"]],
+        [["1/2", "1/2", 0], [0, "1/2", "1/2"], ["1/2", 0, "1/2"]],
+    ],
+)
+def test_no_independent_part(transition):
+    assert divergence.independent_part(transition) is None
+
+
+def test_form_by_hand():
+    """The cycle with y = (1, 2, -3), w = 1: sum y^2 = 14, sum y(s) y(s+1) = 2 - 6 - 3 = -7."""
+    assert divergence.smooth_form(CYCLE, "1/2", [1, 1, 1], [1, 2, -3]) == fmpq(35, 2)
+
+
+def test_features_are_those_of_the_lemma():
+    """(R + log a / R, eps y) with a = w / mu."""
+    chain = divergence.smooth_chain(CYCLE, "1/2", [1, 1, 1], [1, 2, -3], [1, 2, 3], smoothness=4)
+    assert [x[1] for x in chain.features] == [fmpq(y, 48) for y in (1, 2, -3)]
+    for x, share in zip(chain.features, (1 / 6, 1 / 3, 1 / 2), strict=True):
+        assert float(x[0]().mid()) == pytest.approx(4096 - np.log(share) / 4096, abs=1e-12)
+    assert chain.distribution == (fmpq(1, 6), fmpq(1, 3), fmpq(1, 2))
+
+
+def test_unsafe_features_of_a_cycle_are_unstable_by_their_eigenvalues():
+    chain = divergence.unsafe_features(CYCLE, "9/10")
+    assert divergence.proves_divergence(chain)
+    assert not chain.converges()
+
+
+def test_a_stable_chain_is_not_proved_to_diverge():
+    assert not divergence.proves_divergence(exact_chains.three_states_equal_norms())
+    assert divergence.proves_divergence(exact_chains.three_states())
+
+
+def test_excess_is_the_first_symmetric_function():
+    for chain in (exact_chains.three_states(), exact_chains.four_states_off_policy()):
+        assert (chain.excess() - chain.symmetric_functions()[0]).contains(0)
+        assert chain.excess().rad() < 1e-20
+
+
+def test_inflow_condition_is_the_one_in_floating_point():
+    for chain in (exact_chains.three_states(), exact_chains.five_states_equal_norms()):
+        process, features = chain.floats()
+        expected = divergence.normaliser_condition(features, process)[1]
+        assert float(chain.inflow_condition().mid()) == pytest.approx(expected)
+
+
+def test_long_cycle_has_the_condition_of_its_root():
+    chain = divergence.long_cycle("9/10", "121716/100000", 14)
+    assert float(chain.inflow_condition(1024).mid()) == pytest.approx(0.81 * 1.21716**2, rel=1e-5)
+    assert chain.excess(2048) < 0
+    assert divergence.long_cycle("9/10", "121716/100000", 4).excess(2048) > 0
+
+
+def test_safe_spread_by_hand():
+    """cosh(half of it) is 1 / gamma."""
+    assert [round(divergence.safe_spread(g), 2) for g in (0.5, 0.9, 0.99)] == [2.63, 0.93, 0.28]
+    assert divergence.safe_spread(0) == np.inf
+
+
+def test_one_hot_radius_by_hand():
+    mu = np.array([0.2, 0.8])
+    assert divergence.one_hot_radius(mu, np.log(6), 0.5) == pytest.approx(1 - 0.5 * 1 / 2)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: divergence.unsafe_features([[0, 1], [1, 0]], "1/2"), "it must not be c I"),
+        (lambda: divergence.unsafe_features(CYCLE, 0), "nor the discount 0"),
+        (lambda: divergence.unsafe_features([[0.5, 0.5], [1, 0]], "1/2"), "holds the float 0.5"),
+        (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 1, 1], [1, 2, -4]), "sum w y exactly 0"),
+        (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 1, 1], [1, 1, -2]), "values distinct"),
+        (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 0, 1], [1, 2, -1]), "weights must be positive"),
+        (lambda: divergence.long_cycle("9/10", 1, 5), "root must exceed 1"),
+        (lambda: divergence.long_cycle("9/10", 2, 1), "the length be at least 2"),
+        (lambda: divergence.exact_chain(CYCLE, 0, [[1], [2], [3]], 1, [1, 0, 2]), "3 positive entries"),
+        (lambda: divergence.exact_chain(CYCLE, 0, [[1], [2], [3]], 1, [1, 2]), "3 positive entries"),
+        (lambda: divergence.safe_spread(1.0), "discount is 1"),
+        (lambda: divergence.one_hot_radius(np.array([0.5, 0.5]), 0, 0.5), "inverse_temperature is 0"),
+        (lambda: divergence.one_hot_radius(np.array([0.5, 0.6]), 1, 0.5), "sum to 1"),
+    ],
+)
+def test_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

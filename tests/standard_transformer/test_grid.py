@@ -1,0 +1,106 @@
+"""The sweep of the chapter: its grid, its quick form, and what the committed tables say."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from icrl.standard_transformer import CELLS, FACTORS, network_rows, tasks
+from icrl.standard_transformer.grid import seeded
+
+ROOT = Path(__file__).parents[2]
+TABLES = ("", "-conditions", "-layers", "-heads")
+
+
+def table(part=""):
+    return pd.read_csv(ROOT / "book" / "data" / f"standard-transformer{part}.csv", comment="#")
+
+
+def test_small_sweep_has_the_committed_columns(tmp_path):
+    script = ROOT / "book" / "sweeps" / "standard_transformer.py"
+    folders = ["--output", str(tmp_path / "out"), "--shards", str(tmp_path / "shards")]
+    command = [sys.executable, str(script), "--small", "--jobs", "1", *folders]
+    subprocess.run(command, check=True, capture_output=True, timeout=100, cwd=ROOT)
+    for part in TABLES:
+        name = f"standard-transformer{part}.csv"
+        with open(tmp_path / "out" / name) as new, open(ROOT / "book" / "data" / name) as old:
+            assert next(new).startswith("# python book/sweeps/standard_transformer.py --seed 0 --runs 2 ")
+            assert next(old).startswith("# python book/sweeps/standard_transformer.py --seed 0 ")
+            small, committed = csv.DictReader(new), csv.DictReader(old)
+            assert small.fieldnames == committed.fieldnames
+            assert len(list(small)) > 0
+
+
+def test_grid():
+    grid = tasks()
+    assert list(grid)[: len(CELLS)] == [f"{cell}, L 3" for cell in CELLS]
+    assert all(grid[f"{cell}, L {depth}"].num_layers == depth for cell in CELLS for depth in (1, 2, 3, 4))
+    assert all(grid[name].num_seeds == 1 for name in FACTORS)
+    assert {s.num_seeds for name, s in grid.items() if name not in FACTORS} == {5}
+
+
+def test_every_part_of_every_run_has_its_own_randomness():
+    drawn = [
+        tuple(torch.rand(3, generator=seeded(run, what, root)).tolist())
+        for run in tasks()
+        for what in ("training", "measuring")
+        for root in (0, 1)
+    ]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_a_run_depends_on_its_arguments_alone():
+    options = {"run": "loops", "root": 0, "steps": 5, "prompts": 2, "worlds": 20, "device": "cpu"}
+    first = network_rows(**options)
+    assert repr(network_rows(**options)) == repr(first)
+    assert repr(network_rows(**options | {"root": 1})) != repr(first)
+
+
+@pytest.mark.parametrize("part", TABLES)
+def test_tables_are_whole(part):
+    rows = table(part)
+    oracle = [c for c in rows.columns if "bayes" in c]  # none for mixed kinds
+    assert not rows.drop(columns=oracle).isna().to_numpy().any()
+    main = rows[rows["run"].str.contains(", L ")]
+    assert (main.groupby("run")["seed"].nunique() == 5).all()
+    assert set(rows["run"]) <= set(tasks())
+
+
+def test_price_is_learnt_and_td_is_not():
+    """At every depth, in every main case, by every seed."""
+    main = table().query("run.str.contains(', L ')")
+    assert not main["dead"].any()
+    assert main["price"].between(0.85, 1.05).all()
+    td = 1 - main["discount"] ** main["num_layers"]
+    assert (main["price"] - td > 0.03).all()
+
+
+def test_nobody_beats_the_oracle():
+    rows = table("-conditions").query("condition == 'law'").dropna()
+    assert (rows["less bayes"] > 0).all()
+
+
+def test_look_ahead_grows_with_depth_and_is_damped():
+    main = table().query("run.str.contains(', L ')")
+    boyan = main[main["kinds"] == "boyan"]
+    assert (boyan["c0"] > boyan["c1"]).all()
+    means = main.groupby([main["run"].str.split(",").str[0], "num_layers"])["c1"].mean()
+    for _, c1 in means.groupby(level=0):
+        assert c1.iloc[-1] > c1.iloc[0] + 0.1
+
+
+def test_far_sighted_loops_are_not_solved():
+    """Every network errs more than certainty equivalence, beyond the interval of the pairs."""
+    rows = table("-conditions").query("condition == 'law' and run.str.startswith('loop .9')")
+    assert (rows["less certainty equivalence"] > rows["half certainty equivalence"]).all()
+
+
+def test_probes_need_their_controls():
+    last = table("-layers").query("layer == num_layers and run.str.contains(', L ')")
+    assert (last["probe plain random ce"] > 0.3).all()
+    assert (last["probe partial random ce"] < 0.05).all()
+    assert (last["probe shuffled ce"] < 0.05).all()

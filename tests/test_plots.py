@@ -1,0 +1,71 @@
+"""What figures are drawn with: colours mean what the caption says, players are the same bytes each time."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from icrl import plots
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_heat_centres_zero_and_puts_the_first_row_on_top():
+    _, ax = plt.subplots()
+    plots.heat(ax, np.array([[-2.0, 0.0], [1.0, 2.0]]), limit=2.0, annotate=".0f", rows=["a", "b"])
+    (image,) = ax.images
+    assert image.norm(0.0) == 0.5
+    assert (image.norm.vmin, image.norm.vmax) == (-2, 2)
+    assert [text.get_text() for text in ax.texts] == ["-2", "0", "1", "2"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert [text.get_color() for text in ax.texts] == ["white", "black", "black", "white"]
+
+
+def test_heat_shows_attention_from_0_to_1_and_gaps_as_dots():
+    _, ax = plt.subplots()
+    plots.heat(ax, np.array([[0.1, np.nan]]), annotate=".1f")
+    assert ax.images[0].get_clim() == (0, 1)
+    assert [text.get_text() for text in ax.texts] == ["0.1", "⋯"]
+
+
+def test_labels_of_lines_keep_apart():
+    _, ax = plt.subplots()
+    for height, name in ((1.0, "one"), (1.001, "other"), (0.0, "_hidden")):
+        ax.plot([0, 1], [0.0, height], label=name)
+    plots.label_lines(ax)
+    lower, upper = ax.texts
+    assert (lower.get_text(), upper.get_text()) == ("one", "other")
+    assert upper.xyann[1] > lower.xyann[1] + 10  # points
+    assert lower.get_color() == ax.lines[0].get_color()
+
+
+def test_the_emblem_shows_every_layer_and_the_truth():
+    values, truth = np.arange(12.0).reshape(4, 3), np.array([9.0, 10, 20])
+    figure = plots.iterations(values, truth, truth_name="exact")
+    top, bottom = figure.axes[:2]
+    np.testing.assert_array_equal(top.images[0].get_array(), values)
+    np.testing.assert_array_equal(bottom.images[0].get_array(), truth[None])
+    assert top.images[0].norm.vmax == bottom.images[0].norm.vmax == 20
+    assert bottom.get_yticklabels()[0].get_text() == "exact"
+
+
+def test_players_are_the_same_bytes_and_load_nothing():
+    def player():
+        figure, ax = plt.subplots(figsize=(2, 1))
+
+        def draw(frame):
+            ax.clear()
+            ax.plot([0, frame])
+
+        return plots.scrub(figure, draw, 3, name="film", alt="a line that rises")
+
+    html = player()
+    assert html == player()
+    assert "http" not in html.replace("http://www.w3.org", "")
+    assert 'alt="a line that rises"' in html
+    assert html.count("data:image/png;base64") == 3
+    assert 'aria-label="frame"' in html
