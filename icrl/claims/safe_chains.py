@@ -6,7 +6,7 @@ import numpy as np
 
 from icrl import divergence, mrp, softmax_td
 from icrl.claims.divergence import LONG_CYCLES, closed_context, random_process
-from icrl.claims.registry import Claim, Evidence, largest, relative_error
+from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
 from icrl.contraction import population_matching
 
 CHAPTER = "sec-dv-"
@@ -194,7 +194,7 @@ def _claim(name, statement, kind, section, check):
     return Claim(name, "ours", statement, kind, CHAPTER + section, check)
 
 
-CLAIMS = (
+CLAIMS = Claims(
     _claim(
         "safe-chains",
         r"On chains $P=cI+\mathbf 1p^\top$ the eigenvalues of $B$ are $1-\gamma$, $(1-\gamma c)\lambda_M$: "

@@ -14,8 +14,27 @@ from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, soft
 CHAPTER = "sec-st-"
 
 
+def whole_prompt(features, columns, rewards, values, discount):
+    """All rows of the prompt when its current row holds these values: ``(layers, d+3, N)``.
+
+    Features and rewards as at the start, the target row ``gamma`` times the current row of the next column,
+    and 0 in the last one.
+    """
+    expected = np.zeros((len(values), features.shape[1] + 3, len(columns)))
+    expected[:, :-3] = features[columns].T
+    expected[:, -3, : len(rewards)] = rewards
+    expected[:, -2, :-1] = discount * np.asarray(values)[:, 1:]
+    expected[:, -1] = values
+    return expected
+
+
+def all_layers(model, prompt, num_queries=1):
+    """The whole prompt before the first layer and after each."""
+    return torch.stack(list(model.layers(prompt, num_queries))).numpy()
+
+
 def theorem_1(head):
-    """The transformer against the plain loop: every layer, every column."""
+    """The transformer against the plain loop: every layer, every column, every row."""
 
     def check(rng):
         errors = []
@@ -24,10 +43,11 @@ def theorem_1(head):
             layers, alpha = int(rng.integers(1, 9)), float(rng.uniform(0.2, 1.5))
             weights = softmax_td_weights(features.shape[1], alpha)
             model = SoftmaxTransformer(layers, discount, *weights, head=head)
-            values = model.values(softmax_td_prompt(features, states, rewards))
+            found = all_layers(model, softmax_td_prompt(features, states, rewards))
             loop = weighted_softmax_td(features, states, rewards, discount, layers, alpha)
-            errors.append(relative_error(values, loop))
-        return Evidence(largest(errors), 1e-12, "200 contexts; every layer, every column")
+            errors.append(relative_error(found, whole_prompt(features, states, rewards, loop, discount)))
+            errors.append(relative_error(model.values(softmax_td_prompt(features, states, rewards)), loop))
+        return Evidence(largest(errors), 1e-12, "200 contexts; every layer, every entry of the prompt")
 
     return check
 
@@ -47,6 +67,8 @@ def lemma_1(rng):
         shift = SoftmaxTransformer(3, discount, value, score, head="shift")
         matrices = value.numpy(), score.numpy(), discount, 3
         errors.append(relative_error(shift.values(prompt), literal_forward(prompt, *matrices, dual=True)))
+        dual = SoftmaxTransformer(3, discount, value, score, head="dual")
+        errors.append(relative_error(all_layers(shift, prompt), all_layers(dual, prompt)))
         prompt[-2] += 1
         apart.append(relative_error(shift.values(prompt), literal_forward(prompt, *matrices, dual=True)))
     # An inconsistent target row must be seen, else the comparison is blind.
@@ -63,8 +85,9 @@ def per_layer_steps(rng):
         loop = weighted_softmax_td(features, states, rewards, discount, len(steps), steps)
         weights = softmax_td_weights(features.shape[1], steps)
         model = SoftmaxTransformer(len(steps), discount, *weights, head=("shift", "dual")[trial % 2])
-        errors.append(relative_error(model.values(softmax_td_prompt(features, states, rewards)), loop))
-    return Evidence(largest(errors), 1e-12, "50 contexts, up to six layers, both heads")
+        found = all_layers(model, softmax_td_prompt(features, states, rewards))
+        errors.append(relative_error(found, whole_prompt(features, states, rewards, loop, discount)))
+    return Evidence(largest(errors), 1e-12, "50 contexts, up to six layers, both heads, the whole prompt")
 
 
 def several_queries(rng):
@@ -80,14 +103,17 @@ def several_queries(rng):
         prompt = softmax_td_prompt(features, states, rewards, queries=queries)
         head = ("shift", "dual")[trial // 2 % 2]
         model = SoftmaxTransformer(6, discount, *softmax_td_weights(features.shape[1]), head=head)
-        read = model.values(prompt, num_queries=1 + len(queries))
+        found = all_layers(model, prompt, num_queries=1 + len(queries))
         expected = weighted_softmax_td(features, states, rewards, discount, 6)
-        errors.append(relative_error(read[:, : len(states)], expected))
         # What the loop's own TD errors add to every state of the process, layer by layer.
         td_errors = rewards + discount * expected[:-1, 1:] - expected[:-1, :-1]
         added = td_errors @ softmax_kernel(features, states)
-        errors.append(relative_error(read[1:, len(states) :], added.cumsum(axis=0)))
-    return Evidence(largest(errors), 1e-12, "50 contexts, every state as a query, both heads")
+        read = np.vstack([np.zeros(len(queries)), added.cumsum(axis=0)])
+        columns, values = np.append(states, queries), np.hstack([expected, read])
+        errors.append(relative_error(found, whole_prompt(features, columns, rewards, values, discount)))
+    return Evidence(
+        largest(errors), 1e-12, "50 contexts, every state as a query, both heads, the whole prompt"
+    )
 
 
 def symbolic_layer(rng):
@@ -147,7 +173,7 @@ CLAIMS = Claims(
     Claim(
         "theorem-1-shift",
         "Xie et al. (2026), Theorem 1 and Lemma 1",
-        "The forward pass with the temporal shift is weighted softmax TD, at every layer and column.",
+        "The forward pass with the temporal shift is weighted softmax TD, in every layer, column and row.",
         "identity",
         CHAPTER + "theorem-1",
         theorem_1("shift"),
@@ -155,7 +181,7 @@ CLAIMS = Claims(
     Claim(
         "theorem-1-dual",
         "Xie et al. (2026), Theorem 1",
-        "The forward pass with the dual head is weighted softmax TD, at every layer and column.",
+        "The forward pass with the dual head is weighted softmax TD, in every layer, column and row.",
         "identity",
         CHAPTER + "theorem-1",
         theorem_1("dual"),
@@ -179,7 +205,7 @@ CLAIMS = Claims(
     ),
     Claim(
         "per-layer-step-sizes",
-        "ours",
+        "remark of Xie et al. (2026); for both heads ours",
         r"Scaling $V_l$ by $\alpha_l$ gives layer $l$ the step size $\alpha_l$.",
         "identity",
         CHAPTER + "extensions",

@@ -61,7 +61,7 @@ def norm_bound(rng):
         attained.append(noise / largest_miss)
     # Sharp one-hot attention averages over nothing: the second bound is then nearly an equality.
     error = largest(errors) if max(attained) > 0.9 else np.inf
-    return Evidence(error, 1e-11, f"100 contexts; the second bound is used up to {100 * max(attained):.0f} %")
+    return Evidence(error, 1e-12, f"100 contexts; the second bound is used up to {100 * max(attained):.0f} %")
 
 
 def self_attention(rng):

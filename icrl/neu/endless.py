@@ -28,7 +28,7 @@ def endless_pass(
     step_size: float = 1.0,
     inverse_temperature: float = 1.0,
 ) -> LimitGradient:
-    """What :func:`icrl.neu.limit_gradient` gives, by a forward pass over stretches and autograd.
+    """What :func:`icrl.neu.limits.limit_gradient` gives, by a forward pass over stretches and autograd.
 
     Args:
         features: ``(S, d)``.

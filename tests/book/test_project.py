@@ -224,3 +224,12 @@ def test_readme_picture_is_the_intros_output():
         output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})
     )
     assert (ROOT / "book" / "_static" / "emblem.png").read_bytes() == base64.b64decode(picture)
+
+
+def test_every_room_is_on_the_api_page():
+    """A cross-reference to a room that is not there would stop the book, but only if one is written."""
+    page = (ROOT / "book" / "api.md").read_text()
+    for path in (ROOT / "icrl").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if not path.stem.startswith("_") and not name.startswith("icrl.claims."):
+            assert re.search(rf"automodule:: {re.escape(name)}$", page, re.MULTILINE), name

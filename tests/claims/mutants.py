@@ -6,6 +6,7 @@ import torch
 from icrl import softmax_td as TD
 from icrl import softmax_transformer as ST
 from icrl.claims import softmax_transformer as ST_CLAIMS
+from icrl.claims import weighted_softmax_td as TD_CLAIMS
 
 
 def exponentials(features, states, sign=1):
@@ -122,6 +123,45 @@ def shift(way=-1, scaled=True, cleared=True):
         return torch.cat([result[..., :-2, :], (kept + moved)[..., None, :], result[..., -1:, :]], -2)
 
     return mutant
+
+
+def stays(start, features, states, *arguments, original=TD_CLAIMS.started_at):
+    """A run that never leaves its start: nothing converges, nothing diverges."""
+    run = original(start, features, states, *arguments)
+    return 0 * run + run[:1]
+
+
+def step_size_forgotten(*arguments, original=TD_CLAIMS.started_at):
+    return original(*arguments[:6])
+
+
+def one_kernel_for_all(num_layers, discount, value, score, original=ST.SoftmaxTransformer):
+    return original(num_layers, discount, value, score[:1])
+
+
+def never_diverges(num_layers, discount, value, score, original=ST.SoftmaxTransformer):
+    """A thousandth of every update: too slow to get anywhere."""
+    return original(num_layers, discount, value / 1e3, score)
+
+
+def shift_with_last_target(change, original=ST.SoftmaxTransformer._shift):
+    """`_shift` with another entry in the last column of the target row, which no source ever reads."""
+
+    def mutant(self, prompt, update):
+        result = original(self, prompt, update).clone()
+        result[..., -2, -1] = change(self, result)
+        return result
+
+    return mutant
+
+
+def rows_that_change(self, prompt, num_queries=1, original=ST.SoftmaxTransformer.layers):
+    """Feature and reward rows doubled after the last layer."""
+    *others, last = original(self, prompt, num_queries)
+    yield from others
+    last = last.clone()
+    last[..., :-2, :] *= 2
+    yield last
 
 
 def literal_forward_that_cannot_be_broken(*arguments, original=ST_CLAIMS.literal_forward, **options):

@@ -22,7 +22,9 @@ from mutants import (
     loop,
     prompt_off_by_one,
     row,
+    rows_that_change,
     shift,
+    shift_with_last_target,
     step_size_ignored,
     weights_with_flipped_scores,
     weights_with_one_step_for_all,
@@ -31,6 +33,9 @@ from mutants import (
 from icrl.claims.softmax_transformer import CLAIMS
 
 INTACT = ["per-layer-step-sizes", "lemma-1"]
+
+WRAPS = shift_with_last_target(lambda model, prompt: model.discount * prompt[..., -1, 0])
+SEVEN = shift_with_last_target(lambda model, prompt: 7.0)
 
 # What is replaced, by what, and the claims that must see it.
 MUTATIONS = [
@@ -55,6 +60,14 @@ MUTATIONS = [
     (LAYERS, "_shift", shift(way=0), "per-layer-step-sizes"),
     (LAYERS, "_shift", shift(scaled=False), "several-queries"),
     (LAYERS, "_shift", shift(cleared=False), "per-layer-step-sizes lemma-1"),
+    (LAYERS, "_shift", WRAPS, "theorem-1-shift theorem-1-dual per-layer-step-sizes several-queries"),
+    (LAYERS, "_shift", SEVEN, "theorem-1-shift theorem-1-dual per-layer-step-sizes several-queries"),
+    (
+        LAYERS,
+        "layers",
+        rows_that_change,
+        "theorem-1-shift theorem-1-dual per-layer-step-sizes several-queries",
+    ),
     (ST_CLAIMS, "literal_forward", literal_forward_that_cannot_be_broken, "broken-constructions-miss"),
     (ST_CLAIMS, "literal_forward", ALWAYS_WRONG, "broken-constructions-miss"),
     (ST_CLAIMS, "literal_forward", ALWAYS_NAN, "broken-constructions-miss"),
