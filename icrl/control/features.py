@@ -84,7 +84,7 @@ class LinearFeatures(Updater):
 class SoftmaxFeatures(Updater):
     """The softmax transformer of Theorem 1 on pairs with any features, every pair read from its own query.
 
-    :class:`SoftmaxPairs` is the same for one-hot features, and cheaper there.
+    :class:`icrl.control.updaters.SoftmaxPairs` is the same for one-hot features, and cheaper there.
 
     Args:
         features: ``(B, S, A, d)``; their inner products are the scores.

@@ -18,7 +18,7 @@ from icrl.control.updaters import Updater
 
 @dataclass(frozen=True, eq=False)
 class LinearOperator(LinearFeatures):
-    """Batch SARSA on any features, ``num_layers`` times on each window: :class:`LinearFeatures` in NumPy.
+    """Batch SARSA on any features: :class:`icrl.control.features.LinearFeatures` in NumPy, repeated.
 
     Args:
         num_layers: how often the block is applied to the same window.
@@ -47,7 +47,7 @@ class SoftmaxOperator(Updater):
         features: ``(B, S, A, d)``; their inner products are the scores.
         num_layers: ``L >= 1``.
         step_size: ``alpha > 0``.
-        queries: which pairs take over their new value, as in :class:`icrl.control.SoftmaxPairs`.
+        queries: which pairs take over their new value, as in :class:`icrl.control.updaters.SoftmaxPairs`.
     """
 
     features: Float[np.ndarray, "B S A d"]
