@@ -17,6 +17,7 @@ EXPERIMENTS = {
 }
 for scale in (0.03, 0.3, 1.0):
     EXPERIMENTS[f"scale {scale:g}"] = {"initial_scale": scale, "num_seeds": 40, "num_steps": 1500}
+EXPERIMENTS["many starts"] = {"initial_scale": 0.3, "num_seeds": 160, "num_steps": 1500}
 for discount in (0.5, 0.7, 0.9):
     for layers in (1, 2, 3, 5, 8, 12):
         size = {"discount": discount, "num_layers": layers, "num_states": 5, "num_seeds": 5}

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import brentq
 
-from icrl.claims.gradient_flow import PAPER, claim, near
+from icrl.claims.gradient_flow import PAPER, claim, near, spectrum
 from icrl.claims.registry import Claims, Evidence, largest
 from icrl.gradient_flow.basins import follow, local_rate, norm_bound, polyak, random_start
 from icrl.gradient_flow.flow import gradient_flow
@@ -28,7 +28,7 @@ def slow_start(rng):
 
 
 def polyak_near(rng):
-    """|grad|^2 / (2 loss) close to the manifold must not fall below the gap; error: relative lack."""
+    """|grad|^2 / (2 loss) close to the manifold must not fall below the gap; along the slowest, equal it."""
     lacks = []
     for kind in ("gaussian", "one-hot"):
         loss = random_tasks(kind, 2, 140, rng)
@@ -36,6 +36,8 @@ def polyak_near(rng):
         # Along the slowest direction the inequality is an equality, so a gap that is too large shows.
         slow = loss.unpack(1e-5 * np.linalg.eigh(loss.hessian(*teacher))[1][:, seen.null_dimension])
         points = [[x + y for x, y in zip(teacher, slow, strict=True)]]
+        squares = sum((g**2).sum() for g in loss.gradients(*points[0]))
+        lacks.append(abs(1 - squares / (2 * loss.loss(*points[0]) * seen.gap)))
         for point in points + [near(rng, loss, 1.0, 1e-5) for _ in range(50)]:
             squares = sum((g**2).sum() for g in loss.gradients(*point))
             lacks.append(max(0.0, 1 - squares / (2 * loss.loss(*point) * seen.gap)))
@@ -53,8 +55,11 @@ def scale_bound(rng):
             basis = np.linalg.svd(block.reshape(1, -1))[2][1:]
             bounds.append(np.linalg.eigvalsh(basis @ hessian[part, part] @ basis.T)[0])
         for c in np.geomspace(0.1, 10, 9):
-            excess.append(richness(loss, c).gap / min(c**2 * bounds[0], bounds[1] / c**2) - 1)
-    return Evidence(max(0.0, largest(excess)), 1e-9, "27 gaps, c from 0.1 to 10")
+            gap = richness(loss, c).gap
+            excess.append(gap / min(c**2 * bounds[0], bounds[1] / c**2) - 1)
+            if 0.3 < c < 3:  # farther out autograd's spectrum has lost the digits
+                excess.append(1e-3 * abs(gap / spectrum(loss, c)[1] - 1))
+    return Evidence(max(0.0, largest(excess)), 1e-9, "27 gaps, c from 0.1 to 10; the middle ones by autograd")
 
 
 def escape(rng):

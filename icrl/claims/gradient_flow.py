@@ -3,6 +3,8 @@
 The rate and the reach of the flow are in :mod:`icrl.claims.flow_rates`.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -90,6 +92,32 @@ def balance(rng):
     return Evidence(largest(errors), 1e-10, f"30 identities; drift of a flow {np.ptp(flow.balance):.0e}")
 
 
+def commutant(rng):
+    """Autograd: the rate of tr C (V21'V21 - P12 P12'), C commuting with all moments; other C must see one.
+
+    Each transition shows one of two groups of its entries, so the moments have two blocks, and C is a
+    number on each.
+    """
+    errors, others = [], []
+    for actor in (False, True) * 5:
+        prompts, *teacher, p = random_prompts(rng, actor)
+        m = prompts.shape[1] - p - 1
+        group = rng.permutation(np.arange(m) % 2)
+        shown = rng.integers(2, size=(len(prompts), 1, prompts.shape[2] - 1)) == group[:, None]
+        prompts[:, :m, :-1] *= torch.from_numpy(shown)
+        P, V = gaussian_block(rng, prompts.shape[1], p, True)
+        _, by_P, by_V = block_gradients(prompts, teacher, P, V, p)
+        value, score = V[m + 1 :, :m].numpy(), P[:m, m:].numpy()
+        rates = value.T @ by_V[m + 1 :, :m], score @ by_P[:m, m:].T
+        rates = [x + x.T for x in rates]
+        for C in (np.diag(rng.normal(size=2)[group]), np.eye(m)):
+            errors.append(relative_error(np.vdot(C, rates[0]), np.vdot(C, rates[1])))
+        stranger = rng.normal(size=(m, m))
+        others.append(relative_error(np.vdot(stranger, rates[0]), np.vdot(stranger, rates[1])))
+    error = largest(errors) if np.min(others) > 1e-6 else np.inf
+    return Evidence(error, 1e-11, "10 whole blocks, SARSA and actor-critic, 20 commuting matrices")
+
+
 def whole_block(rng):
     """Drift of the law of the corner blocks along a flow of all of P and V, d = 1, by autograd."""
     seen = corner_flow(60.0, rng)
@@ -125,8 +153,8 @@ def landed(loss, sign, rng):
     return [relative_error(*pair) for pair in zip((flow.scores[-1], flow.values[-1]), blocks, strict=True)]
 
 
-def counted(loss, scale):
-    """Zero eigenvalues of the Hessian on the manifold, by autograd through the loss."""
+def spectrum(loss, scale):
+    """Eigenvalues of the Hessian on the manifold, rising, by autograd through the loss."""
     moments, columns = torch.from_numpy(loss.moments), torch.from_numpy(loss.parameters)[..., None]
     score, value = (torch.from_numpy(x) for x in loss.on_manifold(scale))
     target = value @ moments @ score @ columns
@@ -137,18 +165,32 @@ def counted(loss, scale):
     parts = torch.autograd.functional.hessian(function, (value, score), vectorize=True)
     sizes = value.numel(), score.numel()
     rows = [torch.cat([parts[i][j].reshape(sizes[i], sizes[j]) for j in (0, 1)], 1) for i in (0, 1)]
-    values = torch.linalg.eigvalsh(torch.cat(rows)).numpy()
-    return int((np.abs(values) < 1e-11 * values[-1]).sum())
+    return torch.linalg.eigvalsh(torch.cat(rows)).numpy()
+
+
+def counted(loss, scale):
+    """How many of them are zero; -1 if :func:`icrl.gradient_flow.richness` counts another number."""
+    values = spectrum(loss, scale)
+    number = int((np.abs(values) < 1e-11 * values[-1]).sum())
+    return number if richness(loss, scale).null_dimension == number else -1
+
+
+def faint(loss, rng, share=0.03):
+    """The same tasks, one entry of the data scaled down: seen, but faintly."""
+    scaled = np.ones(loss.moments.shape[1])
+    scaled[rng.integers(len(scaled) // 2)] = share
+    return dataclasses.replace(loss, moments=loss.moments * np.outer(scaled, scaled))
 
 
 def null_counts(rng):
-    """Zero eigenvalues, counted, against 1, 2d + 2 and 4d + 3."""
+    """Zero eigenvalues, counted, against 1, 2d + 2 and 4d + 3; faint data count as seen."""
     cases = [(kind, d) for kind in ("gaussian", "one-hot", "fixed rewards", "copied") for d in (2, 3)]
     cases += [("fixed rewards", 1), ("fixed rewards", 4), ("ended", 2), ("two discounts", 2)]
     predicted = {"one-hot": (2, 2), "copied": (4, 3), "fixed rewards": (4, 3)}
     seen = [counted(random_tasks(kind, d, 300, rng), rng.uniform(0.7, 1.4)) for kind, d in cases]
-    a, b = np.transpose([predicted.get(kind, (0, 1)) for kind, _ in cases])
-    wrong = (np.array(seen) != a * [d for _, d in cases] + b).sum()
+    seen.append(counted(faint(random_tasks("gaussian", 2, 300, rng), rng), 1.0))
+    a, b = np.transpose([predicted.get(kind, (0, 1)) for kind, _ in [*cases, ("gaussian", 2)]])
+    wrong = (np.array(seen) != a * [*(d for _, d in cases), 2] + b).sum()
     return Evidence(float(wrong), 0.0, f"null dimensions {seen}, those predicted")
 
 
@@ -161,6 +203,8 @@ def null_counts_actor_critic(rng):
             loss = random_actor_critic_tasks(kind, S, A, 250, rng)
             seen.append(counted(loss, rng.uniform(0.7, 1.4)))
             wrong += seen[-1] != 1 + nu * (2 * S + 2 * h + 1)
+        faintly = faint(random_actor_critic_tasks("gaussian", S, A, 250, rng), rng)
+        wrong += counted(faintly, 1.0) != 1
     return Evidence(float(wrong), 0.0, f"null dimensions {seen}, those predicted")
 
 
@@ -224,6 +268,15 @@ CLAIMS = Claims(
         "identity",
         "landing",
         balance,
+    ),
+    claim(
+        "commutant-law",
+        "ours",
+        r"The flow conserves $\operatorname{tr}C(\bar V_{21}^\top\bar V_{21}-P_{12}P_{12}^\top)$ for every "
+        r"symmetric $C$ that commutes with the $\widehat\Sigma_t$ of all tasks.",
+        "identity",
+        "invariance",
+        commutant,
     ),
     claim(
         "landing-point",

@@ -269,7 +269,7 @@ CLAIMS = Claims(
         r"Where depth and length grow together, one more layer adds $c/n$ to the reward row of the expected "
         "update, with $c$ from the first two moments of the frequencies of pairs.",
         "limit",
-        "order",
+        "joint",
         joint,
     ),
     claim(
@@ -278,7 +278,7 @@ CLAIMS = Claims(
         r"$J_{L,n}=(\lVert c\rVert+o(1))\,L/n$ where $L\to\infty$ and $n\kappa^L\to0$: contexts must be long "
         "for the depth.",
         "limit",
-        "order",
+        "joint",
         joint_limit,
     ),
 )

@@ -261,6 +261,7 @@ def claims():
 
 
 CLAIMS = tuple(
-    Claim(name, "ours", statement, kind, "sec-or-" + section, check)
+    # One claim compares sampled means; the posterior mean is the best, strictly, so 1e-4 is generous.
+    Claim(name, "ours", statement, kind, "sec-or-" + section, check, risk=1e-4 * (kind == "interval"))
     for name, statement, kind, section, check in claims()
 )

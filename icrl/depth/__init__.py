@@ -29,6 +29,7 @@ from icrl.depth.price import (
     price_first_weights,
     priced_certificate,
 )
+from icrl.depth.trained import layer_gains, sharp, trained_layer_rows
 
 __all__ = [
     "HEADS",
@@ -48,6 +49,7 @@ __all__ = [
     "doubling_prompt",
     "doubling_weights",
     "estimates",
+    "layer_gains",
     "lazy_cycle",
     "momentum_converges",
     "momentum_prompt",
@@ -57,7 +59,9 @@ __all__ = [
     "plane",
     "price_first_weights",
     "priced_certificate",
+    "sharp",
     "squared_errors",
     "td_polynomial",
+    "trained_layer_rows",
     "worth_a_layer",
 ]

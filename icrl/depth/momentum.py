@@ -54,10 +54,11 @@ def chebyshev_error(
     transition: Float[np.ndarray, "S S"], error: Float[np.ndarray, " S"], discount: float, num_layers: int
 ) -> Float[np.ndarray, "L_plus_1 S"]:
     """``T_l(P) e / T_l(1 / gamma)``: what Chebyshev's polynomials leave of an error, layer by layer."""
-    matrix, gamma = valid.array("transition", transition, 2), valid.discount(discount)
+    matrix, gamma = _square(transition), valid.discount(discount)
+    error = valid.shaped("error", error, (len(matrix),), "one entry for each state")
     if gamma == 0:
         raise ValueError("discount is 0; one layer is then exact, and 1 / discount is needed")
-    rows, scale = [np.asarray(error, dtype=float)], [1.0]
+    rows, scale = [error], [1.0]
     for layer in range(valid.count("num_layers", num_layers, 0)):
         if layer == 0:
             rows.append(matrix @ rows[0])
@@ -71,6 +72,11 @@ def chebyshev_error(
 def momentum_converges(transition: Float[np.ndarray, "S S"], discount: float) -> bool:
     """Whether ``(Re)^2 + (Im)^2 / (1 - gamma^2) < 1 / gamma^2`` for every eigenvalue: the error goes to 0."""
     gamma = valid.discount(discount)
-    eigenvalues = np.linalg.eigvals(valid.array("transition", transition, 2))
+    eigenvalues = np.linalg.eigvals(_square(transition))
     size = eigenvalues.real**2 + eigenvalues.imag**2 / (1 - gamma**2)
     return bool((gamma**2 * size < 1).all())
+
+
+def _square(transition):
+    matrix = valid.array("transition", transition, 2)
+    return valid.shaped("transition", matrix, (len(matrix), len(matrix)), "as many columns as rows")

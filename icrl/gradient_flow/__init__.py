@@ -16,12 +16,36 @@ from icrl.gradient_flow.basins import (
     random_starts,
     trainings_row,
 )
+from icrl.gradient_flow.experiment import (
+    Experiment,
+    Lesson,
+    Run,
+    train_side_by_side,
+    training_start,
+)
 from icrl.gradient_flow.flow import (
     Flow,
     MimickingLoss,
     gradient_flow,
     mimicking_loss,
     outcome,
+)
+from icrl.gradient_flow.mirror_well import (
+    GaussianLoss,
+    Well,
+    mirror_well,
+    mirrored,
+    mirrored_loss,
+)
+from icrl.gradient_flow.recovery import (
+    Recovery,
+    experiment_richness_row,
+    experiment_tasks,
+    null_dimension,
+    recovery,
+    spectrum,
+    training_rows,
+    unseen_data,
 )
 from icrl.gradient_flow.richness import (
     NULL,
@@ -45,6 +69,11 @@ from icrl.gradient_flow.whole_block import (
     block_gradients,
     corner_flow,
 )
+from icrl.gradient_flow.worlds import (
+    Window,
+    Worlds,
+    random_worlds,
+)
 
 __all__ = [
     "ACTOR_CRITIC_KINDS",
@@ -52,16 +81,26 @@ __all__ = [
     "NULL",
     "SARSA_KINDS",
     "CornerFlow",
+    "Experiment",
     "Flow",
+    "GaussianLoss",
     "Landing",
+    "Lesson",
     "LocalRate",
     "MimickingLoss",
+    "Recovery",
     "Richness",
+    "Run",
     "Training",
+    "Well",
+    "Window",
+    "Worlds",
     "alignment",
     "basin_row",
     "block_gradients",
     "corner_flow",
+    "experiment_richness_row",
+    "experiment_tasks",
     "fate",
     "follow",
     "gradient_flow",
@@ -69,14 +108,25 @@ __all__ = [
     "landing_point",
     "local_rate",
     "mimicking_loss",
+    "mirror_well",
+    "mirrored",
+    "mirrored_loss",
     "norm_bound",
+    "null_dimension",
     "outcome",
     "polyak",
     "random_actor_critic_tasks",
     "random_start",
     "random_starts",
     "random_tasks",
+    "random_worlds",
+    "recovery",
     "richness",
+    "spectrum",
     "train",
+    "train_side_by_side",
+    "training_rows",
+    "training_start",
     "trainings_row",
+    "unseen_data",
 ]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
-from icrl.pretraining.forward import masked, prompts, state_scores, table_values, tables, token_values
+from icrl.pretraining.forward import Tables, masked, prompts, state_scores, table_values, tables, token_values
 from icrl.pretraining.tasks import Configuration, Tasks, Worlds, draw_tasks
 
 
@@ -100,6 +100,69 @@ def certainty_equivalence(configuration: Configuration, tasks: Tasks) -> Float[T
     context = tables(tasks.states, tasks.worlds.reward)
     seen = context.reward * (context.visits > 0)
     return Worlds(context.transition, seen).value(configuration.discount)
+
+
+def filled_model(tasks: Tasks) -> tuple[Worlds, Float[Tensor, "1 B 1"]]:
+    """The chain that each context describes, whole, and the mean reward ``(1, B, 1)`` of its steps.
+
+    One fallback for what the context does not tell: a state that it never left has the mean reward, and
+    its successor is distributed as the visits are.
+    """
+    context = tables(tasks.states, tasks.worlds.reward)
+    share = context.visits / context.visits.sum(-1, keepdim=True)
+    mean = (share * context.reward).sum(-1, keepdim=True)
+    seen = context.visits > 0
+    transition = torch.where(seen[..., None], context.transition, share[..., None, :])
+    return Worlds(transition, torch.where(seen, context.reward, mean)), mean
+
+
+def baselines(configuration: Configuration, tasks: Tasks) -> dict[str, Float[Tensor, " B"]]:
+    """What simple rules say of each query; all have the fallback of :func:`filled_model`.
+
+    ``r`` is the query's reward, ``mean`` that of the context, ``L`` the layers of the configuration: the
+    mean at its full price; the reward now and the mean later; ``L`` steps of TD on centred rewards and the
+    mean at its full price; certainty equivalence.
+    """
+    model, mean = filled_model(tasks)
+    gamma = configuration.discount
+    price = mean / (1 - gamma)
+    centred = krylov(model.transition, model.reward - mean, gamma, configuration.num_layers).sum(-1)
+    rules = {
+        "mean / (1 - gamma)": price.expand_as(model.reward),
+        "r + gamma mean / (1 - gamma)": model.reward + gamma * price,
+        "centred TD + mean / (1 - gamma)": centred + price,
+        "certainty equivalence": model.value(gamma),
+    }
+    return {name: at_query(values, tasks)[0] for name, values in rules.items()}
+
+
+def focused_values(
+    configuration: Configuration, rows: Float[Tensor, "K 3"], tasks: Tasks
+) -> Float[Tensor, "B S"]:
+    """Values after the last layer of rows whose attention is so sharp that each state hears itself only.
+
+    A state that the context never left hears all visits alike.
+    """
+    context = tables(tasks.states, tasks.worlds.reward)
+    scores = 2000 * torch.eye(configuration.num_states, dtype=torch.float64)  # e^-2000 is 0
+    shape = rows[:, None, None], scores[None, None, None], context
+    return table_values(*shape, configuration.discount, configuration.num_layers)[-1, 0]
+
+
+def on_exact_chain(
+    configuration: Configuration,
+    value_weights: Float[Tensor, "K seeds D D"],
+    score_weights: Float[Tensor, "K seeds D D"],
+    tasks: Tasks,
+) -> Float[Tensor, "seeds B"]:
+    """Values of the queries if each context showed its chain exactly: stationary visits, true transitions."""
+    weights = _fit(configuration, value_weights, score_weights, tasks)
+    rows, scores = _parts(*weights, tasks)
+    c, worlds = configuration, tasks.worlds
+    context = Tables(worlds.stationary_distribution(), worlds.transition, worlds.reward)
+    values = table_values(rows, scores, context, c.discount, c.num_layers, c.attention)[-1]
+    query = tasks.states[..., -1:].expand(*values.shape[:-1], 1)
+    return values.gather(-1, query).squeeze(-1)
 
 
 def state_attention(

@@ -19,11 +19,10 @@ from icrl.standard_transformer.prompts import Prompts, support
 class Model(NamedTuple):
     """What the counts say.
 
-    Attributes:
-        transition: ``(*b, S, S)``, transition frequencies; the visits in rows that were never visited.
-        visits: ``(*b, S)``, shares of the sources.
-        filled: ``(*b, S, S)``, the identity; the visits in rows that were never visited. Applied to the
-            true rewards it gives the rewards seen.
+    - ``transition (*b, S, S)``: transition frequencies; the visits in rows that were never visited.
+    - ``visits (*b, S)``: shares of the sources.
+    - ``filled (*b, S, S)``: the identity; the visits in rows that were never visited. Applied to the true
+      rewards it gives the rewards seen.
     """
 
     transition: Float[Tensor, "*b S S"]

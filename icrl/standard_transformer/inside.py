@@ -45,7 +45,7 @@ def lens(
 
 
 PROBED = ("certainty equivalence", "P r", "P^2 r")
-"""What is looked for: the value of the frequencies, and the mean reward one and two steps ahead."""
+"""What a probe looks for, in this order certainty equivalence, mean reward one and two steps ahead."""
 
 
 def probe_targets(prompts: Prompts, discount: float) -> Float[Tensor, "B S 3"]:
@@ -111,9 +111,9 @@ def probes(
         generator: of the random network and the shuffle.
 
     Returns:
-        Held-out shares of variance: ``"plain"``: nothing taken out; ``"plain random"``: the same on an
-        untrained network; ``"partial"``: reward and mean reward taken out; ``"partial random"``: of an
-        untrained network; ``"shuffled"``: with the labels of another world.
+        Held-out shares of variance. ``"plain"`` takes nothing out, ``"plain random"`` is the same on an
+        untrained network, ``"partial"`` takes reward and mean reward out, ``"partial random"`` is that on
+        an untrained network, and ``"shuffled"`` has the labels of another world.
     """
     untrained = initial_parameters(setting.architecture, len(parameters), generator, parameters.dtype)
     passes = {"": [], " random": []}

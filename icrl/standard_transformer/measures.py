@@ -27,7 +27,7 @@ def measured(name: str, run: Run, generator: Generator, num_worlds: int = 1000) 
         num_worlds: on which errors are measured; the Jacobian gets a tenth of them, the heads half of those.
 
     Returns:
-        The rows of four tables: ``runs`` (one a seed), ``conditions`` (seed and test law), ``layers``
+        The rows of four tables, ``runs`` (one a seed), ``conditions`` (seed and test law), ``layers``
         (seed and layer), ``heads`` (seed, layer and head).
     """
     c, parameters = run.setting, run.parameters.double()
@@ -78,7 +78,7 @@ def laws(setting: Setting) -> dict[str, Setting]:
 
 
 REWARDS = {"reward x2": (2.0, 0.0), "reward x5": (5.0, 0.0), "reward +1": (1.0, 1.0)}
-"""Changes of the rewards: factor and offset."""
+"""How the rewards are changed, by a factor and an offset."""
 
 
 def _conditions(c, parameters, rivals, generator, num_worlds):

@@ -16,13 +16,12 @@ from icrl.pretraining import WORLDS, Worlds, random_worlds, sample_states, trans
 class Prompts(NamedTuple):
     """A batch of contexts with everything that a network, a rival or an instrument needs.
 
-    Attributes:
-        worlds: transition ``(*b, S, S)`` and reward ``(*b, S)``.
-        counts: ``(*b, S, S)``, how often each transition occurred.
-        names: ``(*b, S, d)``, the vector that stands for each state in this prompt.
-        value: ``(*b, S)``, the true value.
-        first: ``(*b,)``, the state in which the trajectory began.
-        pairs: ``(K, 2)``, the transitions that can occur at all; the same for the whole batch.
+    - ``worlds``: transition ``(*b, S, S)`` and reward ``(*b, S)``.
+    - ``counts (*b, S, S)``: how often each transition occurred.
+    - ``names (*b, S, d)``: the vector that stands for each state in this prompt.
+    - ``value (*b, S)``: the true value.
+    - ``first (*b,)``: the state in which the trajectory began.
+    - ``pairs (K, 2)``: the transitions that can occur at all; the same for the whole batch.
     """
 
     worlds: Worlds

@@ -153,6 +153,11 @@ BROKEN = {
         "rewards": changed(depth, "best_on_chain", error_times(0.999, rewards="bounded")),
         "as many layers as states": changed(depth, "best_on_chain", inexact_when_deep),
         "TD": changed(optima, "td_weights", scaled_row(0.8)),
+        "a network that sees too far": (
+            optima,
+            "focused_answer",
+            lambda rng, states, n, size, f=optima.focused_answer: f(rng, states, n + 1, size),
+        ),
     },
     "circle-optimum": {
         "too large": changed(depth, "best_on_circle", error_times(1.01)),

@@ -42,6 +42,7 @@ ORIGINAL = {
     "windows": trainer._windows,
     "response": emergence.response,
     "rows": emergence.horner_rows,
+    "fit": emergence.fitted_response,
     "state": torch.Generator.get_state,
     "pretrain": trainer.pretrain,
     "krylov": emergence.krylov,
@@ -87,8 +88,9 @@ FAULTS = [
     ("two-jobs", forward, "table_operators", operators_of_predecessors),
     ("response-fit", emergence, "krylov", lambda p, r, g, k: ORIGINAL["krylov"](p.mT, r, g, k)),
     ("response-fit", emergence, "tables", lambda s, r: ORIGINAL["counts"](s, r + r.mean())),
-    ("training-helps", chapter, "pretrain", untrained),
-    ("far-sighted-beats-construction", chapter, "pretrain", untrained),
+    ("response-fit", emergence, "fitted_response", lambda *a: (ORIGINAL["fit"](*a)[0], torch.ones(1))),
+    ("shared-row-roots", emergence, "response", lambda r, n, **k: ORIGINAL["response"](-r, n, **k)),
+    ("shared-row-roots", emergence, "response", lambda r, n, **k: ORIGINAL["response"](r.flip(-1), n, **k)),
 ]
 
 
@@ -99,7 +101,7 @@ def test_can_fail(monkeypatch, claim, place, name, fault):
 
 
 def test_gradients_see_a_differentiated_target(monkeypatch):
-    """Without the stop-gradient the update is not TD's."""
+    """A trainer that differentiates its target does not do TD."""
 
     class Live:
         def __enter__(self):
@@ -108,5 +110,5 @@ def test_gradients_see_a_differentiated_target(monkeypatch):
         def __exit__(self, *_):
             return False
 
-    monkeypatch.setattr(chapter.torch, "no_grad", Live)
+    monkeypatch.setattr(trainer.torch, "no_grad", Live)
     assert not holds("pretraining-gradients")

@@ -1,6 +1,7 @@
 """Every claim of the chapter holds, and fails where something behind it is broken on purpose."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -69,6 +70,11 @@ def slower(flow):
     return dataclasses.replace(flow, times=1.1 * flow.times)
 
 
+def halved(seen):
+    """Half the gap, as if the law of the rate were e^{-mu t}."""
+    return dataclasses.replace(seen, spectrum=0.5 * seen.spectrum)
+
+
 def steeper(seen):
     return dataclasses.replace(seen, spectrum=1.5 * seen.spectrum)
 
@@ -96,6 +102,8 @@ FAULTS = [
     ("mimicking-gradients", "mimicking_loss", lambda: changed("mimicking_loss", half_columns)),
     ("proposition-3-1", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
     ("flow-balance", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
+    ("commutant-law", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
+    ("commutant-law", "block_gradients", lambda: changed("block_gradients", untilted)),
     ("flow-balance", "gradient_flow", lambda: changed("gradient_flow", Drifting)),
     ("landing-point", "landing_point", lambda: changed("landing_point", off_z)),
     ("landing-actor-critic", "landing_point", lambda: changed("landing_point", off_z)),
@@ -115,6 +123,8 @@ RATE_FAULTS = [
     ("local-rate", "gradient_flow", slower),
     ("local-rate", "richness", steeper),
     ("polyak-lojasiewicz", "richness", steeper),
+    ("polyak-lojasiewicz", "richness", halved),
+    ("gap-and-scale", "richness", halved),
     ("gap-and-scale", "richness", lambda seen: steeper(steeper(steeper(seen)))),
     ("escape-time", "gradient_flow", slower),
     ("rate-by-modes", "follow", lambda landing: landing._replace(flow=slower(landing.flow))),
@@ -151,6 +161,22 @@ def test_corner_law_sees_what_is_no_gradient(monkeypatch):
     wrong = changed("block_gradients", untilted, whole_block)
     monkeypatch.setattr(whole_block, "block_gradients", wrong)
     assert not holds("corner-law")
+
+
+@pytest.mark.parametrize("claim", ["null-dimension", "null-dimension-actor-critic"])
+def test_null_directions_are_counted_by_the_package(monkeypatch, claim):
+    """Faint directions taken for null ones; then none at all."""
+    module = sys.modules["icrl.gradient_flow.richness"]
+    for threshold in (1e-2, 1e-18):
+        monkeypatch.setattr(module, "NULL", threshold)
+        assert not holds(claim)
+
+
+def test_commutant_law_needs_a_matrix_that_commutes(monkeypatch):
+    """Were every matrix conserved, the contrast would be empty."""
+    zero = changed("block_gradients", lambda result: (result[0], 0 * result[1], 0 * result[2]))
+    monkeypatch.setattr(chapter, "block_gradients", zero)
+    assert not holds("commutant-law")
 
 
 def test_gradients_see_a_lost_moment(monkeypatch):

@@ -89,3 +89,45 @@ def test_refuses_attention_between_states_needs_one_hot_features():
 def test_refuses_coefficients():
     with pytest.raises(ValueError, match=r"coefficients has shape \(2, 2\)"):
         emergence.horner_rows(torch.eye(2))
+
+
+def three_steps():
+    """Two states, 0 -> 0 -> 1 -> 0 with rewards 1, 1, 3; state 2 is never left, and asked for."""
+    c = replace(TINY, num_states=3, num_layers=2, discount=0.5)
+    tasks = emergence.fresh_tasks(c, 1, generator())
+    reward = torch.tensor([[[1.0, 3.0, 7.0]]], dtype=torch.float64)
+    transition = torch.tensor([[[[0.5, 0.5, 0], [0.5, 0, 0.5], [1, 0, 0]]]], dtype=torch.float64)
+    worlds = tasks.worlds._replace(reward=reward, transition=transition)
+    return c, tasks._replace(worlds=worlds, states=torch.tensor([[[0, 0, 1, 2]]]))
+
+
+def test_the_model_of_a_context_by_hand():
+    """What the context does not tell is filled by its means."""
+    _, tasks = three_steps()
+    model, mean = emergence.filled_model(tasks)
+    assert mean.item() == pytest.approx(5 / 3)
+    assert model.reward[0, 0].tolist() == pytest.approx([1, 3, 5 / 3])
+    assert model.transition[0, 0].tolist() == [[0.5, 0.5, 0], [0, 0, 1], pytest.approx([2 / 3, 1 / 3, 0])]
+
+
+def test_baselines_by_hand():
+    c, tasks = three_steps()
+    said = {name: x.item() for name, x in emergence.baselines(c, tasks).items()}
+    assert said["mean / (1 - gamma)"] == pytest.approx(10 / 3)
+    assert said["r + gamma mean / (1 - gamma)"] == pytest.approx(10 / 3)  # the mean stands in for the reward
+    assert said["centred TD + mean / (1 - gamma)"] == pytest.approx(
+        10 / 3
+    )  # 2/3 (1 - 5/3) + 1/3 (3 - 5/3) = 0
+    matrix = np.eye(3) - 0.5 * np.array([[0.5, 0.5, 0], [0, 0, 1], [2 / 3, 1 / 3, 0]])
+    value = np.linalg.solve(matrix, [1, 3, 5 / 3])[2]
+    assert said["certainty equivalence"] == pytest.approx(value)
+
+
+def test_on_the_exact_chain_the_construction_is_the_truncated_series():
+    """Sharp attention, long worlds: r + gamma P r + ..., L terms."""
+    c = replace(TINY, num_layers=4, inverse_temperature=1.0)
+    tasks = emergence.fresh_tasks(c, 5, generator())
+    value, score = emergence.construction(c)
+    seen = emergence.on_exact_chain(c, value, 60 * score, tasks)
+    series = emergence.krylov(tasks.worlds.transition, tasks.worlds.reward, c.discount, 4).sum(-1)
+    torch.testing.assert_close(seen, emergence.at_query(series, tasks), rtol=0, atol=1e-9)

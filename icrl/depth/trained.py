@@ -1,0 +1,100 @@
+"""Does training find the averaging layer? Networks with weights of their own in each layer.
+
+Under the masks of :doc:`/book/emergence` a layer averages if its scores vanish; with weights of its own each
+layer may. Ours; see :doc:`/book/depth`.
+"""
+
+from dataclasses import asdict
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from icrl import _validation as valid
+from icrl.depth.measure import HEADS, estimates, squared_errors
+from icrl.pretraining import (
+    Configuration,
+    Tasks,
+    fitted_response,
+    focus,
+    fresh_tasks,
+    pretrain,
+    query_values,
+    state_attention,
+)
+
+
+def layer_gains(
+    rows: Float[Tensor, "K *b 3"], num_layers: int, discount: float
+) -> Float[Tensor, "L_plus_1 *b"]:
+    """What a network makes of rewards that are all 1, after every layer; in truth ``1 / (1 - gamma)``.
+
+    Attention does not matter, since it sums to 1: ``w + a + (b gamma + c) w`` in each layer.
+
+    Args:
+        rows: ``(a, b, c)`` of each layer, or one for all.
+        num_layers: ``L``.
+        discount: ``gamma``.
+    """
+    gains = [torch.zeros_like(rows[0, ..., 0])]
+    for layer in range(valid.count("num_layers", num_layers, 1)):
+        a, b, c = rows[layer % len(rows)].unbind(-1)
+        gains.append(gains[-1] + a + (b * valid.discount(discount) + c) * gains[-1])
+    return torch.stack(gains)
+
+
+def sharp(tasks: Tasks) -> Tasks:
+    """The same tasks with one-hot features so long that a visited state hears itself only."""
+    size = tasks.worlds.reward.shape[-1]
+    eye = 30 * torch.eye(size).to(tasks.worlds.reward)
+    return tasks._replace(features=eye.reshape(*(1,) * (tasks.states.ndim - 1), size, size))
+
+
+def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
+    """Pretrain the networks of one configuration; a row for each layer of each.
+
+    A task of ``book/sweeps/depth.py``.
+
+    Args:
+        configuration: fields of :class:`icrl.pretraining.tasks.Configuration`; one-hot features.
+        seed: of the one generator that draws starts, worlds, trajectories and the fresh tasks.
+
+    Returns:
+        Rows with kind, weights, num_layers; network and layer; the layer's ``(a, b, c)``, focus, and the gain
+        on constants after it; of the network: mean squared error on 4096 fresh tasks of its own length and of
+        640 transitions, its gain on the mean reward and the share that a polynomial explains of the rest
+        (:func:`icrl.pretraining.fitted_response`), and its root mean square distance to the answers of each
+        head of as many layers; and the errors of these heads and of the estimates without depth.
+    """
+    c = Configuration(**configuration)
+    generator = Generator().manual_seed(seed)
+    run = pretrain(c, generator)
+    value, score = run.value_weights[-1], run.score_weights[-1]
+    focuses, gains = focus(state_attention(c, score)), layer_gains(run.rows[-1], c.num_layers, c.discount)
+    near, far = (fresh_tasks(c, 4096, generator, num_transitions=n) for n in (c.num_transitions, 640))
+    said, truth = query_values(c, value, score, near), near.worlds.value(c.discount)
+    fits, share = fitted_response(c, said, near)
+    rivals, common = estimates(sharp(near), c.discount, c.num_layers), {}
+    query = near.states[..., -1:]
+    distance = {}
+    for name in HEADS:
+        answer = rivals.layers[name][-1].gather(-1, query)[..., 0]
+        distance["to " + name] = (said - answer).square().mean(-1).sqrt()
+        common["msve " + name] = squared_errors(near, rivals.layers[name][-1], c.discount).mean().item()
+    for name, values in rivals.limits.items():
+        common["msve " + name] = squared_errors(near, values, c.discount).mean().item()
+    own = (said - truth.gather(-1, query)[..., 0]).square().mean(-1)
+    long_truth = far.worlds.value(c.discount).gather(-1, far.states[..., -1:])[..., 0]
+    long = (query_values(c, value, score, far) - long_truth).square().mean(-1)
+    rows = []
+    for network in range(c.num_seeds):
+        whole = {"msve": own[network], "msve_640": long[network], "gain": fits[network].mean_gain}
+        whole |= {"explained": share[network]} | {name: x[network] for name, x in distance.items()} | common
+        for layer in range(c.num_layers):
+            k = layer % len(value)
+            part = dict(zip("abc", run.rows[-1, k, network].tolist(), strict=True))
+            part |= {"focus": focuses[k, network], "constant": gains[layer + 1, network]}
+            numbers = {name: round(float(x), 5) for name, x in (part | whole).items()}
+            shown = {name: asdict(c)[name] for name in ("kind", "weights", "num_layers")}
+            rows.append(shown | {"network": network, "layer": layer + 1} | numbers)
+    return rows

@@ -1,0 +1,87 @@
+"""What trained networks do: each claim holds, and fails for the named wrong program."""
+
+import numpy as np
+import pytest
+import torch
+
+from icrl.claims import emergence_findings as chapter
+from icrl.pretraining import emergence, trainer
+
+CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
+PRETRAIN, OBJECTIVES, BASELINES = chapter.pretrain, trainer.objectives, emergence.baselines
+
+
+def holds(name, seed=5):
+    return CLAIMS[name].check(np.random.default_rng(seed)).holds
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_holds(name):
+    assert holds(name)
+
+
+def untrained(c, g, **options):
+    run = PRETRAIN(c, g, **options)
+    first = [x[:1].expand_as(x) for x in (run.value_weights, run.score_weights)]
+    return run._replace(value_weights=first[0], score_weights=first[1])
+
+
+def construction(c, g, **options):
+    run = PRETRAIN(c, g, **options)
+    built = [x.expand(len(run.steps), 1, c.num_seeds, *x.shape[2:]) for x in emergence.construction(c)]
+    return run._replace(value_weights=built[0], score_weights=built[1])
+
+
+def constant(c, weights, scores, tasks):
+    """A network that says the mean reward at its full price, whatever its weights are."""
+    return emergence.baselines(c, tasks)["mean / (1 - gamma)"].expand(weights.shape[1], -1)
+
+
+def targets(change):
+    """`objectives` with another target; the prediction is as it was."""
+
+    def changed(c, tasks):
+        for i, (predict, target) in enumerate(OBJECTIVES(c, tasks)):
+            states, n = tasks.states[i], c.num_transitions
+            reward = torch.take_along_dim(tasks.worlds.reward[i], states[..., n : n + 1], -1)[..., 0]
+            yield predict, lambda *free, t=target, r=reward: change(t(*free), r)
+
+    return changed
+
+
+def flipped(target, reward):
+    """r - gamma v for r + gamma v."""
+    return 2 * reward - target
+
+
+def blind(target, reward):
+    """No future."""
+    return reward
+
+
+FAULTS = [
+    ("training-helps", chapter, "pretrain", untrained),
+    ("training-helps", trainer, "objectives", targets(flipped)),
+    ("training-helps", trainer, "objectives", targets(blind)),
+    ("training-finds-td", chapter, "pretrain", untrained),
+    ("training-finds-td", trainer, "objectives", targets(flipped)),
+    ("training-finds-td", trainer, "objectives", targets(blind)),
+    ("far-sighted-beats-construction", chapter, "pretrain", untrained),
+    ("far-sighted-beats-construction", chapter, "pretrain", construction),
+    ("far-sighted-beats-construction", emergence, "query_values", constant),
+    ("price-of-the-mean", chapter, "pretrain", untrained),
+    ("price-of-the-mean", chapter, "pretrain", construction),
+    ("price-of-the-mean", trainer, "objectives", targets(blind)),
+    (
+        "simple-rules-beat-training",
+        emergence,
+        "baselines",
+        lambda c, tasks: {name: 0 * said for name, said in BASELINES(c, tasks).items()},
+    ),
+]
+
+
+@pytest.mark.parametrize(("claim", "place", "name", "fault"), FAULTS)
+def test_can_fail(monkeypatch, claim, place, name, fault):
+    monkeypatch.setattr(place, name, fault)
+    assert not holds(claim)

@@ -1,0 +1,31 @@
+"""The long comparison in small, and the helpers that make its rivals."""
+
+import numpy as np
+
+from icrl.control import deployment_rows, one_hot, permuted
+from icrl.gradient_flow import random_worlds
+
+WORLDS = random_worlds(5, np.random.default_rng(0), num_states=4, num_actions=2)
+
+
+def test_one_hot_keeps_the_world_and_permuted_keeps_the_rows():
+    other = one_hot(WORLDS)
+    assert other.transition is WORLDS.transition or np.array_equal(other.transition, WORLDS.transition)
+    assert np.array_equal(other.features[3].reshape(8, 8), np.eye(8))
+    value = np.arange(24.0).reshape(2, 4, 3)
+    mixed = permuted(value, np.random.default_rng(0))
+    assert not np.array_equal(mixed, value)
+    assert np.array_equal(np.sort(mixed, axis=1), value)
+
+
+def test_the_long_run_in_small():
+    """Every learner in every kind of world; trained rows come with their paired differences."""
+    rows = deployment_rows(2, [1, 2], 2, 1, 1, 0)
+    kinds = {(row["discount"], row["concentration"]) for row in rows}
+    assert kinds == {(g, c) for g in (0.5, 0.9) for c in (1.0, 0.03)}
+    mine = [row for row in rows if (row["discount"], row["concentration"]) == (0.9, 0.03)]
+    assert {row["windows"] for row in mine} == {1, 2}
+    assert sum(row["learner"] == "trained" for row in mine) == 4
+    pick = {(row["learner"], row["spread"], row["windows"]): row for row in mine}
+    gap = pick["trained", 0.0, 2]["share"] - pick["teacher", 0.0, 2]["share"]
+    assert abs(pick["trained minus teacher", 0.0, 2]["share"] - gap) < 2e-4

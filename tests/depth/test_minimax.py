@@ -1,0 +1,105 @@
+"""The programmes against brute force over rewards, and what they refuse."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from icrl import depth
+from icrl.mrp import random_mrp
+
+
+def worst_error(best, chain, discount, rewards):
+    """Largest error of a polynomial with a gain over corners of the set of rewards."""
+    size = len(chain)
+    bellman, powers = np.eye(size) - discount * chain, np.eye(size)
+    share = np.linalg.solve((np.eye(size) - chain + 1).T, np.ones(size))
+    output = best.mean_gain * np.outer(np.ones(size), share)
+    for p in best.coefficients:
+        output, powers = output + p * powers, discount * chain @ powers
+    error = output - np.linalg.inv(bellman)
+    if rewards == "value":
+        error = error @ bellman
+    low = 0 if rewards == "span" else -1
+    return max(np.abs(error @ np.array(r)).max() for r in product((low, 1), repeat=size))
+
+
+@pytest.mark.parametrize("rewards", ["bounded", "span", "value"])
+@pytest.mark.parametrize("averaging", [False, True])
+def test_the_optimum_is_what_its_polynomial_leaves(rewards, averaging):
+    """On random chains; and no polynomial near it does better."""
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        chain, gamma = random_mrp(5, 0.9, rng).transition, float(rng.uniform(0.3, 0.95))
+        best = depth.best_on_chain(chain, gamma, 2, rewards=rewards, averaging=averaging)
+        assert averaging or best.mean_gain == 0
+        assert abs(worst_error(best, chain, gamma, rewards) - best.error) < 1e-8
+        for _ in range(20):
+            moved = rng.normal(size=2) * 0.05
+            gain = best.mean_gain + averaging * (rng.normal() * 0.05)
+            if rewards == "span":  # stay exact on constants
+                gain = best.mean_gain - moved @ gamma ** np.arange(2) if averaging else 0.0
+                moved = moved if averaging else moved[0] * np.array([1, -1 / gamma])
+            near = best._replace(coefficients=best.coefficients + moved, mean_gain=gain)
+            assert worst_error(near, chain, gamma, rewards) >= best.error - 1e-8
+
+
+def test_some_states_only():
+    """One state of a ring is as bad as all; of a random chain it may be better."""
+    ring, rng = depth.cycle(6), np.random.default_rng(1)
+    for rewards in ("bounded", "value"):
+        each = [
+            depth.best_on_chain(ring, 0.8, 3, rewards=rewards, states=states).error for states in (None, [2])
+        ]
+        assert abs(each[0] - each[1]) < 1e-9
+    chain = random_mrp(5, 0.9, rng).transition
+    one, every = (depth.best_on_chain(chain, 0.8, 1, rewards="value", states=s).error for s in ([0], None))
+    assert one < every - 1e-4
+
+
+def test_polynomials_by_hand():
+    assert depth.td_polynomial(3).tolist() == [1, 1, 1]
+    assert np.allclose(depth.circle_polynomial(2, 0.6), [1, 1 / 0.64])
+    assert np.allclose(depth.own_price_polynomial(3, 0.75), [1, 1, 4])
+    # Exact on constants, whatever the depth.
+    powers = 0.75 ** np.arange(5)
+    assert abs(depth.own_price_polynomial(5, 0.75) @ powers - 4) < 1e-12
+
+
+def test_circle_with_more_points_and_sides():
+    few, many = (depth.best_on_circle(0.7, 2, num_points=60, num_sides=s).error for s in (8, 96))
+    formula = 0.7**2 / (1 - 0.49)
+    assert few <= many + 1e-9
+    assert many <= formula * (1 + 1e-9) <= many * 1.003
+
+
+@pytest.mark.parametrize(
+    ("gamma", "rho", "worth"), [(0.9, 0.98, True), (0.9, 0.99, False), (0.5, 0.0, False)]
+)
+def test_worth_a_layer(gamma, rho, worth):
+    assert depth.worth_a_layer(gamma, rho) is worth
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: depth.best_on_chain(np.eye(2) / 2, 0.5, 1, rewards="value"), "transition row 0 sums to 0.5"),
+        (lambda: depth.best_on_chain(depth.cycle(3), 1.0, 1, rewards="value"), "discount is 1"),
+        (lambda: depth.best_on_chain(depth.cycle(3), 0.5, 0, rewards="value"), "num_layers is 0"),
+        (lambda: depth.best_on_chain(depth.cycle(3), 0.5, 1, rewards="all"), "rewards is 'all'; it must be"),
+        (
+            lambda: depth.best_on_chain(depth.cycle(3), 0.5, 1, rewards="value", states=[3]),
+            r"states\[0\] is 3; states run from 0 to 2",
+        ),
+        (lambda: depth.best_on_circle(0.5, 0), "num_layers is 0"),
+        (lambda: depth.best_on_circle(0.5, 1, rewards="span"), "rewards is 'span'; it must be"),
+        (lambda: depth.best_on_circle(0.5, 1, num_sides=3), "num_sides is 3; it must be at least 4"),
+        (lambda: depth.td_polynomial(0), "num_layers is 0; it must be at least 1"),
+        (lambda: depth.circle_polynomial(2, -0.1), "discount is -0.1"),
+        (lambda: depth.worth_a_layer(0.9, -1), "mixing is -1"),
+    ],
+)
+def test_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

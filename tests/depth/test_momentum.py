@@ -1,0 +1,69 @@
+"""Chebyshev's steps by hand, its polynomials against NumPy's, and the network against a loop."""
+
+import numpy as np
+import pytest
+
+from icrl import depth
+from icrl.mrp import random_mrp
+from icrl.softmax_td import softmax_kernel
+from icrl.softmax_transformer import SoftmaxTransformer
+
+
+def test_steps_by_hand():
+    assert np.allclose(depth.chebyshev_steps(3, 0.8), [1, 2 / 1.36, 1 / (1 - 0.16 * 2 / 1.36)])
+    limit = 2 / (1 + np.sqrt(1 - 0.81))
+    assert abs(depth.chebyshev_steps(60, 0.9)[-1] - limit) < 1e-10
+
+
+def test_errors_are_chebyshevs_polynomials():
+    rng = np.random.default_rng(0)
+    x = np.diag(rng.uniform(-1.2, 1.2, 6))
+    rows = depth.chebyshev_error(x, np.ones(6), 0.7, 7)
+    for k, row in enumerate(rows):
+        basis = np.polynomial.chebyshev.Chebyshev.basis(k)
+        assert np.allclose(row, basis(x.diagonal()) / basis(1 / 0.7), atol=1e-12)
+
+
+@pytest.mark.parametrize("head", ["shift", "dual"])
+def test_the_network_is_its_loop_under_any_kernel(head):
+    """Both memory rows by a plain loop over columns; the dual head moves the same update."""
+    rng = np.random.default_rng(1)
+    process = random_mrp(4, 0.9, rng)
+    features, states = rng.normal(size=(4, 3)), process.sample(30, rng)
+    rewards = process.reward[states[:-1]]
+    model = SoftmaxTransformer(5, 0.9, *depth.momentum_weights(3, 5, 0.9), head=head)
+    read = model.values(depth.momentum_prompt(features, states, rewards)).numpy()
+    kernel = softmax_kernel(features, states)[:, states]
+    v, before = np.zeros(31), np.zeros(31)
+    for layer, omega in enumerate(depth.chebyshev_steps(5, 0.9)):
+        assert np.abs(read[layer] - v).max() < 1e-12
+        td, moved = rewards + 0.9 * v[1:] - v[:-1], (v - before)[:-1]
+        step = (omega * td + (omega - 1) * moved) @ kernel
+        v, before = v + step, before + moved @ kernel
+    assert np.abs(read[5] - v).max() < 1e-12
+
+
+def test_the_ring_of_four_is_extremal():
+    assert depth.momentum_converges(depth.cycle(4), 0.707)
+    assert not depth.momentum_converges(depth.cycle(4), 0.7072)
+    rng = np.random.default_rng(2)
+    assert all(depth.momentum_converges(random_mrp(5, 0.5, rng).transition, 0.707) for _ in range(50))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: depth.chebyshev_steps(0, 0.9), "num_layers is 0"),
+        (lambda: depth.chebyshev_steps(2, 1.0), "discount is 1"),
+        (lambda: depth.momentum_weights(0, 2, 0.9), "num_features is 0"),
+        (lambda: depth.chebyshev_error(np.eye(2), np.ones(2), 0.0, 2), "discount is 0"),
+        (lambda: depth.chebyshev_error(np.eye(2), np.ones(3), 0.5, 2), "error has shape"),
+        (lambda: depth.momentum_converges(np.array([[np.nan]]), 0.5), r"transition\[0, 0\] is nan"),
+        (lambda: depth.momentum_converges(np.ones((2, 3)), 0.5), "transition has shape"),
+        (lambda: depth.momentum_prompt(np.eye(2), np.array([0, 5]), np.ones(1)), r"states\[1\] is 5"),
+    ],
+)
+def test_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

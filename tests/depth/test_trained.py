@@ -1,0 +1,59 @@
+"""What is measured of trained networks, on networks whose answer is known."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from icrl import depth
+from icrl.pretraining import Configuration, fresh_tasks
+from icrl.softmax_transformer import SoftmaxTransformer, priced_td_weights, softmax_td_prompt
+
+SMALL = Configuration(
+    discount=0.9, num_states=3, num_layers=2, num_seeds=2, num_steps=2, num_prompts=4, weights="per-layer"
+)
+
+
+def test_gains_are_what_a_network_says_of_constant_rewards():
+    rng = np.random.default_rng(0)
+    value, score = priced_td_weights(2, 3, 0.9)
+    value[:, -1, -3:] = torch.from_numpy(rng.normal(size=(4, 3)))
+    prompt = softmax_td_prompt(rng.normal(size=(3, 2)), rng.integers(0, 3, 12), np.ones(11))
+    said = SoftmaxTransformer(4, 0.9, value, score).values(prompt)[:, -1]
+    gains = depth.layer_gains(value[:, -1, -3:], 4, 0.9)
+    assert (said - gains).abs().max() < 1e-12
+
+
+def test_gains_of_td_and_of_the_price():
+    td = torch.tensor([[1.0, 1.0, -1.0]], dtype=torch.float64)
+    assert torch.allclose(depth.layer_gains(td, 3, 0.5), torch.tensor([0, 1, 1.5, 1.75]).double())
+    assert torch.allclose(depth.layer_gains(2 * td, 2, 0.5), torch.tensor([0, 2.0, 2.0]).double())
+
+
+def test_sharp_tasks_hear_themselves():
+    tasks = depth.sharp(fresh_tasks(SMALL, 5, torch.Generator().manual_seed(0)))
+    scores = tasks.features @ tasks.features.mT
+    assert torch.equal(scores.softmax(-1)[0, 0], torch.eye(3).double())
+
+
+def test_rows():
+    """A row for each layer of each network, with the errors of the heads beside it; deterministic."""
+    rows = depth.trained_layer_rows(configuration=asdict(SMALL), seed=1)
+    assert [(row["network"], row["layer"]) for row in rows] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert rows == depth.trained_layer_rows(configuration=asdict(SMALL), seed=1)
+    for name in depth.HEADS:
+        assert len({row["msve " + name] for row in rows}) == 1
+        assert rows[0]["to " + name] > 0
+    assert rows[0]["msve"] == rows[1]["msve"] != rows[2]["msve"]
+    assert rows[0]["constant"] == rows[0]["a"]
+    expected = rows[0]["a"] + rows[1]["a"] + (0.9 * rows[1]["b"] + rows[1]["c"]) * rows[0]["a"]
+    assert abs(rows[1]["constant"] - expected) < 1e-4
+
+
+@pytest.mark.bad_input
+def test_refused():
+    with pytest.raises(ValueError, match="num_layers is 0"):
+        depth.layer_gains(torch.ones(1, 3), 0, 0.9)
+    with pytest.raises(ValueError, match="one-hot features"):
+        depth.trained_layer_rows(configuration=asdict(SMALL) | {"num_features": 2}, seed=0)

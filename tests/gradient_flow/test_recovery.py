@@ -1,0 +1,112 @@
+"""How far a training has come, and what its tasks tell."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from icrl.gradient_flow import (
+    Experiment,
+    experiment_tasks,
+    null_dimension,
+    recovery,
+    richness,
+    spectrum,
+    train_side_by_side,
+    training_rows,
+    training_start,
+    unseen_data,
+)
+from icrl.gradient_flow import experiment as room
+
+SMALL = {"num_states": 3, "num_actions": 2, "num_transitions": 7, "discount": 0.7, "step_size": 0.3}
+
+
+def lessons(count=3, **changes):
+    """The first lessons of a training."""
+    stream = room._lessons(
+        Experiment(**(SMALL | {"batch": 2, "windows": 3} | changes)), np.random.default_rng(3)
+    )
+    return [next(stream) for _ in range(count)]
+
+
+def test_recovery_of_the_construction_itself():
+    """Any scale, both signs; a disturbed entry shows in the error of its block and in no other."""
+    setting = Experiment(**SMALL)
+    P, V = setting.teacher()
+    for c in (0.3, -2.0):
+        seen = recovery(setting, c * P, V / c)
+        assert np.isclose(seen.scale, c)
+        assert max(seen.score_error, seen.value_error) < 1e-15
+        assert np.isclose(seen.score_cosine, np.sign(c))
+        assert np.isclose(seen.value_cosine, np.sign(c))
+    other = V.copy()
+    other[0, 1] += 0.1  # where the teacher has 0: the scale stays
+    seen = recovery(setting, P, other)
+    assert seen.score_error < 1e-15
+    assert np.isclose(seen.value_error, 0.1 / np.linalg.norm(V))
+    # Blocks with the wrong product are not the construction at any scale.
+    seen = recovery(setting, 2 * P, 2 * V)
+    assert np.isclose(seen.scale, 1)
+    assert np.isclose(seen.score_error, 1)
+    assert np.isclose(seen.value_error, 1)
+
+
+def test_unseen_directions_change_nothing_and_are_projected_off():
+    """z' x = 0 in every column of a lesson; moves along z are not seen by the projected measure."""
+    for kind in ("one-hot", "fixed"):
+        setting, rng = Experiment(features=kind, **SMALL), np.random.default_rng(5)
+        table = room.fixed_table(setting, np.random.default_rng(3)) if kind == "fixed" else None
+        z = unseen_data(setting, table)
+        assert z.shape == (13, 1)
+        assert np.isclose(np.linalg.norm(z), 1)
+        for given in lessons(4, features=kind):
+            assert np.abs(given.data @ z).max() < 1e-12
+        P, V = setting.teacher()
+        moved = P + z @ rng.normal(size=(1, 7)), V + rng.normal(size=(6, 1)) @ z.T
+        assert recovery(setting, *moved).score_error > 0.1
+        off = recovery(setting, *moved, z)
+        assert max(off.score_error, off.value_error) < 1e-12
+    assert unseen_data(Experiment(**SMALL)).shape == (13, 0)
+
+
+def test_experiment_tasks_are_rich_with_fresh_features_only():
+    """One null direction and the full span, against 2 d + 2 = 14 with one table for all."""
+    rng = np.random.default_rng(0)
+    for kind, null in (("fresh", 1), ("fixed", 14), ("one-hot", 14)):
+        loss = experiment_tasks(Experiment(num_states=3, num_actions=2, features=kind), 900, rng)
+        seen = richness(loss)
+        assert seen.null_dimension == null
+        assert seen.rich == (kind == "fresh")
+        values = spectrum(loss, chunk=250)
+        assert null_dimension(values) == null
+        assert np.allclose(values, seen.spectrum / seen.spectrum[0], atol=1e-10)
+
+
+def test_tasks_of_a_later_window_use_the_evolved_weights():
+    """The parameter column of window 3 is that of the stream's third lesson."""
+    setting = Experiment(**SMALL)
+    loss = experiment_tasks(setting, 2, np.random.default_rng(3), windows=3)
+    assert np.allclose(loss.parameters, lessons(3)[2].column)
+
+
+def test_training_rows_name_what_they_measured():
+    """A row for each seed and moment, the start left out; projected errors where something is unseen."""
+    change = {"num_states": 2, "num_actions": 2, "batch": 2, "windows": 2, "features": "fixed"}
+    rows = training_rows("part", "name", change, steps=4, draws=1, seeds=2, records=3, seed=0)
+    assert [(row["seed"], row["step"]) for row in rows] == [(0, 2), (1, 2), (0, 4), (1, 4)]
+    assert all(row["score_off"] != row["score_error"] for row in rows)
+    setting = replace(Experiment(), **change)
+    blocks = training_start(setting, 2, np.random.default_rng([0, 1, 0]))
+    run = train_side_by_side(setting, 4, *blocks, np.random.default_rng([0, 1, 1]), records=3)
+    assert rows[-1]["loss"] == float(f"{run.losses[-1, 1]:.4g}")
+
+
+@pytest.mark.bad_input
+def test_refuses_blocks_and_tasks():
+    rng, setting = np.random.default_rng(0), Experiment(**SMALL)
+    blocks = training_start(setting, 2, rng)
+    with pytest.raises(ValueError, match="scores has shape"):
+        recovery(setting, blocks[0][:, 1:], blocks[1])
+    with pytest.raises(ValueError, match="num_tasks is 0"):
+        experiment_tasks(setting, 0, rng)
