@@ -2,7 +2,7 @@
 
 from runner import Run, Sweep
 
-from icrl.control.softmax_comparison import COMPARED, RIVALS, best_tried, paired, shares, steps_tried
+from icrl.control.softmax_comparison import COMPARED, RIVALS, best_tried, closed_shares, paired, steps_tried
 
 TRIED = ("world", "learner", "runs", "windows", "step_size", "share")
 MEASURED = [f"{name}{end}" for name in ("share", "difference") for end in ("", "_low", "_high")]
@@ -28,7 +28,7 @@ def tables(run: Run, *, runs: int, tuned: int, windows: int) -> None:
             step = best.get((world, name), 0.0)
             task = {"world": world, "learner": name, "step_size": step, "runs": runs}
             grid.append(task | {"records": records, "seed": run.seed})
-    rows = paired(run(shares, grid), "expected SARSA, centred")
+    rows = paired(run(closed_shares, grid), "expected SARSA, centred")
     columns = ("world", "learner", "windows", "step_size", "runs", *MEASURED)
     run.write("softmax-control", columns, rows)
 

@@ -85,8 +85,8 @@ from icrl.control.softmax_comparison import (
     COMPARED,
     RIVALS,
     best_tried,
+    closed_shares,
     paired,
-    shares,
     steps_tried,
 )
 from icrl.control.trained_blocks import (
@@ -154,6 +154,7 @@ __all__ = [
     "best_tried",
     "block_rows",
     "certified_improvement",
+    "closed_shares",
     "common_discount",
     "compared_rows",
     "control",

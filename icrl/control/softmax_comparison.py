@@ -135,7 +135,7 @@ def best_tried(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
     return best
 
 
-def shares(
+def closed_shares(
     *, world: str, learner: str, step_size: float, runs: int, records: list[int], seed: int
 ) -> list[dict]:
     """The share that each run closed at each record; all learners meet the same tasks and uniform draws.

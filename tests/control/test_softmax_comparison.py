@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icrl.control import COMPARED, RIVALS, best_tried, paired, shares, steps_tried
+from icrl.control import COMPARED, RIVALS, best_tried, closed_shares, paired, steps_tried
 from icrl.control.softmax_comparison import _drawn
 
 GIVEN = {"runs": 3, "seed": 1}
@@ -12,7 +12,7 @@ GIVEN = {"runs": 3, "seed": 1}
 def test_every_learner_runs_in_every_world():
     for world in COMPARED:
         for name in RIVALS:
-            rows = shares(world=world, learner=name, step_size=0.1, records=[0, 1], **GIVEN)
+            rows = closed_shares(world=world, learner=name, step_size=0.1, records=[0, 1], **GIVEN)
             assert [row["windows"] for row in rows] == [0, 1]
             assert rows[0]["shares"] == pytest.approx([0] * 3, abs=1e-9)
 
@@ -57,6 +57,6 @@ def test_paired_by_hand():
 
 
 def test_the_myopic_policy_does_not_learn():
-    rows = shares(world="random", learner="myopic", step_size=0.0, records=[1, 5], **GIVEN)
+    rows = closed_shares(world="random", learner="myopic", step_size=0.0, records=[1, 5], **GIVEN)
     assert rows[0]["shares"] == rows[1]["shares"]
     assert min(rows[0]["shares"]) > 0.5
