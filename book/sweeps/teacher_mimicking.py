@@ -107,7 +107,7 @@ SWEEP = Sweep(
         "seeds": 5,
         "some": 3,
         "states": 9,
-        "tasks": 160,
+        "tasks": 300,
         "worlds": 100,
         "windows": 200,
     },

@@ -25,6 +25,7 @@ from icrl.claims import (
     softmax_control,
     softmax_transformer,
     standard_transformer,
+    teacher_mimicking,
     theorem_2,
     weighted_softmax_td,
 )
@@ -46,6 +47,7 @@ CLAIMS = Claims(
     *actor_critic.CLAIMS,
     *gradient_flow.CLAIMS,
     *flow_rates.CLAIMS,
+    *teacher_mimicking.CLAIMS,
     *control.CLAIMS,
     *rollouts.CLAIMS,
     *depth.CLAIMS,

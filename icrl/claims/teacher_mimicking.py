@@ -117,9 +117,9 @@ def mirrored_rest(rng):
     return Evidence(largest(errors), 1e-10, "two laws, one of windows of a single transition")
 
 
-def claim(name, source, statement, kind, section, check):
+def claim(name, source, statement, kind, section, check, risk=0.0):
     """A claim of this chapter."""
-    return Claim(name, source, statement, kind, "sec-tm-" + section, check)
+    return Claim(name, source, statement, kind, "sec-tm-" + section, check, risk)
 
 
 CLAIMS = Claims(
@@ -131,6 +131,7 @@ CLAIMS = Claims(
         "limit",
         "training",
         recovered,
+        risk=1e-5,
     ),
     claim(
         "mimicking-rich",
@@ -148,6 +149,7 @@ CLAIMS = Claims(
         "limit",
         "deployment",
         same_in_deployment,
+        risk=1e-5,
     ),
     claim(
         "following-protects",
@@ -157,6 +159,7 @@ CLAIMS = Claims(
         "control",
         "protects",
         following_protects,
+        risk=1e-4,
     ),
     claim(
         "mirror-well",

@@ -110,3 +110,11 @@ def test_refuses_blocks_and_tasks():
         recovery(setting, blocks[0][:, 1:], blocks[1])
     with pytest.raises(ValueError, match="num_tasks is 0"):
         experiment_tasks(setting, 0, rng)
+
+
+def test_weights_that_begin_at_zero_are_rich_from_the_second_window_on():
+    """Exercise 2 of the chapter: at the first window 1 + d m = 79 directions are free."""
+    setting = Experiment(num_states=3, num_actions=2, spread=0.0)
+    for windows, null in ((1, 79), (2, 1)):
+        tasks = experiment_tasks(setting, 900, np.random.default_rng(1), windows=windows)
+        assert null_dimension(spectrum(tasks)) == null
