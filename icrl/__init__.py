@@ -13,10 +13,11 @@ Transformers, in PyTorch (:mod:`icrl.softmax_transformer`, :mod:`icrl.linear_tra
     ``SoftmaxTransformer`` with ``softmax_td_prompt`` and ``softmax_td_weights``; ``LinearTransformer`` with
     ``sarsa_prompt``, ``sarsa_weights``, ``actor_critic_prompt`` and ``actor_critic_weights``.
 How far off (:mod:`icrl.contraction`)
-    ``certificate``: an error bound computed from the context alone.
+    ``certificate``: an error bound from the context and the range of rewards, right with probability
+    ``1 - delta``; no knowledge of the chain.
 
-Every subject of the book has a study, a folder of its own (``icrl.divergence``, ``icrl.neu``,
-``icrl.pretraining``, ``icrl.gradient_flow``, ``icrl.control``, ...), imported where it is used.
+What only some chapters use stands in studies, folders of their own (``icrl.divergence``, ``icrl.neu``,
+``icrl.pretraining``, ``icrl.gradient_flow``, ``icrl.control``, ...): ``from icrl import divergence``.
 ``icrl.claims`` holds every statement of the book with its check; ``python -m icrl`` runs them all.
 """
 

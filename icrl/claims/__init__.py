@@ -1,7 +1,7 @@
 """Every statement of the book with the check that backs it; ``python -m icrl`` runs them all.
 
-Nothing in the package imports this. One module for each chapter, named as the chapter and collected in
-``CLAIMS``; ``CLAIMS["theorem-1-shift"].check(rng)`` runs one.
+Nothing in the package imports this. Modules are named as their chapters (a long chapter has two or three),
+and collected in ``CLAIMS``; ``CLAIMS["theorem-1-shift"].check(rng)`` runs one.
 """
 
 from icrl.claims import (

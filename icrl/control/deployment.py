@@ -17,7 +17,7 @@ from icrl.gradient_flow.worlds import Window, Worlds
 from icrl.policies import epsilon_greedy
 
 LARGEST = 1e9
-"""A run whose memory holds a larger number, or none, has diverged: it keeps the last memory before."""
+"""A run whose memory holds a larger number (or NaN) has diverged, and keeps the last memory before."""
 
 
 @runtime_checkable  # the tests check types of arguments

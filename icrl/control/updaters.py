@@ -3,7 +3,8 @@
 An updater carries a memory, one row for each run. The loop rolls out ``behaviour(memory)`` and hands the
 window to ``update``. The rows of a memory are a table of action values ``(B, S, A)``; the actor-critic adds
 its preferences. The transformers see one-hot features of pairs. A new learner is a subclass of
-:class:`Updater` with an ``update``. See :doc:`/book/control`.
+:class:`Updater` with an ``update``; it joins the comparison by an entry in ``LEARNERS`` of
+:mod:`icrl.control.comparison`. See :doc:`/book/control`.
 """
 
 from abc import ABC, abstractmethod

@@ -13,8 +13,6 @@ from icrl import _validation as valid
 from icrl.divergence.exact_chains import ExactChain, exact_chain
 from icrl.divergence.operators import measure
 
-FAMILIES = ("any norms", "equal norms")
-
 UNSTABLE = -1e-7
 """A real part below this counts as negative in the search, above its opposite as positive."""
 
