@@ -64,7 +64,8 @@ def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
         on constants after it; of the network: mean squared error on 4096 fresh tasks of its own length and of
         640 transitions, its gain on the mean reward and the share that a polynomial explains of the rest
         (:func:`~icrl.pretraining.emergence.fitted_response`), and its root mean square distance to the
-        answers of each head of as many layers; and the errors of these heads and of the estimates without depth.
+        answers of each head of as many layers; and the errors of these heads and of the estimates
+        without depth.
     """
     c = Configuration(**configuration)
     generator = Generator().manual_seed(seed)
