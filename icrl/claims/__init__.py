@@ -18,8 +18,11 @@ from icrl.claims import (
     global_minimizer,
     gradient_flow,
     long_contexts,
+    passes,
+    rollouts,
     safe_chains,
     sarsa,
+    softmax_control,
     softmax_transformer,
     standard_transformer,
     teacher_mimicking,
@@ -46,8 +49,11 @@ CLAIMS = Claims(
     *flow_rates.CLAIMS,
     *teacher_mimicking.CLAIMS,
     *control.CLAIMS,
+    *rollouts.CLAIMS,
     *depth.CLAIMS,
     *depth_optima.CLAIMS,
+    *softmax_control.CLAIMS,
+    *passes.CLAIMS,
     *standard_transformer.CLAIMS,
 )
 

@@ -1,5 +1,9 @@
 """The in-context control loop: what learns, the loop, its scores, the comparison, maps of grid worlds."""
 
+from icrl.control.centring import (
+    Centred,
+    Started,
+)
 from icrl.control.comparison import (
     FOLLOWER,
     LEARNERS,
@@ -26,6 +30,13 @@ from icrl.control.deployment import (
     shares,
     values,
 )
+from icrl.control.features import (
+    LinearFeatures,
+    SoftmaxFeatures,
+    one_hot_pairs,
+    random_pairs,
+    with_constant,
+)
 from icrl.control.loop import (
     LARGEST,
     Learning,
@@ -37,6 +48,22 @@ from icrl.control.maps import (
     LARGE_LAKE,
     Grid,
     draw_policy,
+)
+from icrl.control.operators import (
+    LinearOperator,
+    SoftmaxOperator,
+    pass_operator,
+)
+from icrl.control.passes import (
+    CertifiedImprovement,
+    Improvement,
+    best_soft,
+    certified_improvement,
+    improvement,
+    ladder,
+    loop_bound,
+    loop_factor,
+    quotient_rate,
 )
 from icrl.control.rivals import (
     deployment_rows,
@@ -53,6 +80,14 @@ from icrl.control.scores import (
     optimal,
     score,
     uniform,
+)
+from icrl.control.softmax_comparison import (
+    COMPARED,
+    RIVALS,
+    best_tried,
+    closed_shares,
+    paired,
+    steps_tried,
 )
 from icrl.control.trained_blocks import (
     block_rows,
@@ -79,6 +114,7 @@ from icrl.control.updaters import (
 
 __all__ = [
     "CLIFF",
+    "COMPARED",
     "DECIMALS",
     "FOLLOWER",
     "KINDS",
@@ -87,25 +123,38 @@ __all__ = [
     "LARGE_LAKE",
     "LEARNERS",
     "LONG",
+    "RIVALS",
     "TUNED_ON",
     "WORLDS",
     "ActorCritic",
     "Blocks",
+    "Centred",
+    "CertifiedImprovement",
     "Deployment",
     "ExpectedSarsa",
     "FrozenBlock",
     "Grid",
+    "Improvement",
     "Learning",
+    "LinearFeatures",
+    "LinearOperator",
     "LinearSarsa",
     "Scores",
     "Setting",
     "Share",
+    "SoftmaxFeatures",
+    "SoftmaxOperator",
     "SoftmaxPairs",
+    "Started",
     "Tabular",
     "Teacher",
     "Updater",
+    "best_soft",
     "best_steps",
+    "best_tried",
     "block_rows",
+    "certified_improvement",
+    "closed_shares",
     "common_discount",
     "compared_rows",
     "control",
@@ -118,24 +167,35 @@ __all__ = [
     "from_data",
     "goals",
     "greedy",
+    "improvement",
     "interval",
+    "ladder",
+    "loop_bound",
+    "loop_factor",
     "moment_row",
     "myopic",
     "one_hot",
+    "one_hot_pairs",
     "optimal",
     "pack_block",
+    "paired",
+    "pass_operator",
     "permuted",
+    "quotient_rate",
     "raised",
+    "random_pairs",
     "read_block",
     "regauge",
     "score",
     "shares",
     "slots",
+    "steps_tried",
     "trained_blocks",
     "tried_row",
     "uniform",
     "unpack_block",
     "updater",
     "values",
+    "with_constant",
     "with_rewards",
 ]

@@ -6,7 +6,7 @@ The evaluation that is reported of Liang and Lai (2026), with controls of ours. 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ LARGEST = 1e9
 """A run whose memory holds a larger number, or none, has diverged: it keeps the last memory before."""
 
 
+@runtime_checkable  # the tests check types of arguments
 class Learner(Protocol):
     """What is deployed: it acts in all worlds at once, with any leading axes ``*K`` for several of a kind."""
 

@@ -26,7 +26,7 @@ from icrl.linear_transformer import (
 )
 from icrl.policies import epsilon_greedy, softmax_policy
 from icrl.rollouts import Rollout
-from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
+from icrl.softmax_transformer import SoftmaxTransformer, priced_td_weights, softmax_td_prompt
 
 DECIMALS = 10
 """Values that agree to this many decimals are tied, so that rounding cannot break a tie."""
@@ -270,12 +270,15 @@ class SoftmaxPairs(Updater):
         queries: which pairs take over their new value: those that a transition left (``"visited"``), or
             all, read from query columns (``"all"``). Pairs that are in no column share one query column
             without features, which is exact, since their scores are all 0.
+        priced: whether one more layer averages the TD errors of the window and prices them, as in
+            :doc:`/book/depth`.
     """
 
     num_layers: int = 1
     inverse_temperature: float = 4.0
     step_size: float = 1.0
     queries: Literal["visited", "all"] = "all"
+    priced: bool = False
 
     def __post_init__(self):
         valid.count("num_layers", self.num_layers, 1)
@@ -296,8 +299,9 @@ class SoftmaxPairs(Updater):
         prompt[:, -1, :columns] = current
         ended = torch.from_numpy(roll.ended)
         prompt[:, -2, : columns - 1] = discount * current[:, 1:] * ~ended
-        layer = SoftmaxTransformer(1, discount, *softmax_td_weights(columns, float(self.step_size)))
-        for _ in range(self.num_layers):
+        value, score = priced_td_weights(columns, self.num_layers, discount, float(self.step_size))
+        for i in range(self.num_layers + self.priced):
+            layer = SoftmaxTransformer(1, discount, value[i], score[i])
             prompt = layer(prompt, num_queries=2)
             prompt[:, -2, : columns - 1] *= ~ended
         values = prompt[:, -1].numpy()

@@ -38,7 +38,7 @@ class Prompts(NamedTuple):
 
     @property
     def weight(self) -> Float[Tensor, "*b S"]:
-        """Share of the visits of each state: how much its error counts, in training and in every table."""
+        """Share of the visits of each state, by which its error counts in training and in every table."""
         visited = self.counts.sum(-1)
         return visited / visited.sum(-1, keepdim=True)
 
@@ -55,7 +55,7 @@ def support(kind: str, num_states: int) -> Float[Tensor, "S S"]:
     """Which transitions a kind of world allows, as zeros and ones.
 
     Raises:
-        ValueError: another kind than those of :func:`random_worlds`, fewer than two states.
+        ValueError: another kind than those of ``random_worlds``, fewer than two states.
     """
     if kind not in WORLDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(WORLDS)}")
@@ -87,8 +87,8 @@ def draw_prompts(
     """Fresh worlds, a stationary trajectory in each, and fresh names.
 
     Args:
-        kinds: of the worlds, see :func:`icrl.pretraining.random_worlds`; several are mixed in equal parts
-            along the last batch axis.
+        kinds: of the worlds, see :func:`icrl.pretraining.tasks.random_worlds`; several are mixed in equal
+            parts along the last batch axis.
         batch: batch shape, at least one axis.
         num_states: ``S``.
         num_transitions: ``n``.

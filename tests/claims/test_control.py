@@ -7,14 +7,15 @@ import pytest
 
 import icrl.mdp
 from icrl.claims import control as chapter
+from icrl.claims import rollouts as claims_of_rollouts
 from icrl.control import loop, scores
 from icrl.control import updaters as learners
 from icrl.linear_transformer import sarsa_weights
 from icrl.policies import epsilon_greedy
 from icrl.policy_improvement import sarsa_update
 
-CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
-LOOPS = ("control-loop-sarsa", "control-loop-actor-critic", "control-loop-softmax")
+CLAIMS = {claim.id: claim for claim in chapter.CLAIMS + claims_of_rollouts.CLAIMS}
+LOOPS = ("control-loop-sarsa", "control-loop-actor-critic", "control-loop-softmax", "control-loop-tabular")
 
 
 def holds(name, seed=5):
@@ -52,6 +53,11 @@ def first_action_wins(q, epsilon=0.0):
     return epsilon_greedy(np.eye(q.shape[-1])[q.argmax(-1)], epsilon)
 
 
+def epsilon_greedy_of(q, epsilon=0.0):
+    """Ties count to the last bit."""
+    return epsilon_greedy(q, epsilon)
+
+
 def restarting(function):
     """Every window begins a new episode."""
     return lambda processes, policies, n, rng, starts: function(processes, policies, n, rng, None)
@@ -62,15 +68,17 @@ def no_names(keys):
     return np.broadcast_to(np.arange(keys.shape[1]), keys.shape).copy()
 
 
-UPDATERS = {LOOPS[0]: "LinearSarsa", LOOPS[1]: "ActorCritic", LOOPS[2]: "SoftmaxPairs"}
+UPDATERS = {LOOPS[0]: "LinearSarsa", LOOPS[1]: "ActorCritic", LOOPS[2]: "SoftmaxPairs", LOOPS[3]: "Tabular"}
 
 
 @pytest.mark.parametrize("name", LOOPS)
-@pytest.mark.parametrize("fault", ["ends", "slots", "restart", "discount", "ties"])
+@pytest.mark.parametrize("fault", ["ends", "slots", "restart", "discount", "ties", "rounding"])
 def test_a_broken_loop_is_not_the_plain_loop(name, fault, small, monkeypatch):
     learner = getattr(learners, UPDATERS[name])
     if fault == "ends":
         monkeypatch.setattr(learner, "update", endless(learner.update))
+    elif fault == "slots" and name == LOOPS[3]:
+        pytest.skip("tables have no slots")
     elif fault == "slots":
         monkeypatch.setattr(learners, "slots", no_names)
     elif fault == "restart":
@@ -79,6 +87,8 @@ def test_a_broken_loop_is_not_the_plain_loop(name, fault, small, monkeypatch):
         monkeypatch.setattr(loop, "common_discount", changed(loop.common_discount, lambda x: 0.9 * x))
     elif name == LOOPS[1]:
         pytest.skip("an actor has no ties")
+    elif fault == "rounding":
+        monkeypatch.setattr(learners, "greedy", epsilon_greedy_of)
     else:
         monkeypatch.setattr(learners, "greedy", first_action_wins)
     assert not holds(name)
@@ -94,6 +104,13 @@ def test_a_layer_too_many(small, monkeypatch):
     assert not holds("control-loop-softmax")
 
 
+def always_from_zero(roll):
+    """Every episode begins in state 0, whatever the start distribution says."""
+    states = roll.states.copy()
+    states[:, 1:][roll.ended] = 0
+    return roll._replace(states=states)
+
+
 FAULTS = [
     (
         "oracle-on-gymnasium",
@@ -102,6 +119,20 @@ FAULTS = [
         changed(icrl.mdp.MarkovDecisionProcess.optimal_q, lambda q: 1.01 * q),
     ),
     ("exact-success", scores, "goals", lambda process: process.terminal),
+    ("exact-success", chapter, "score", lambda p, policies, n: scores.score(p, policies, n + 3)),
+    ("exact-success", chapter, "score", lambda p, policies, n: scores.score(p, policies, n - 1)),
+    (
+        "rollouts-follow-the-tables",
+        claims_of_rollouts,
+        "rollout_batch",
+        changed(claims_of_rollouts.rollout_batch, lambda r: r._replace(ended=np.zeros_like(r.ended))),
+    ),
+    (
+        "rollouts-follow-the-tables",
+        claims_of_rollouts,
+        "rollout_batch",
+        changed(claims_of_rollouts.rollout_batch, always_from_zero),
+    ),
     (
         "first-reward-time",
         chapter,

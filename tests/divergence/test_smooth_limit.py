@@ -88,7 +88,7 @@ def test_long_cycle_has_the_condition_of_its_root():
 def test_safe_spread_by_hand():
     """cosh(half of it) is 1 / gamma."""
     assert [round(divergence.safe_spread(g), 2) for g in (0.5, 0.9, 0.99)] == [2.63, 0.93, 0.28]
-    assert divergence.safe_spread(0) == np.inf
+    assert divergence.safe_spread(0.0) == np.inf
 
 
 def test_one_hot_radius_by_hand():

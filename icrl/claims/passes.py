@@ -1,0 +1,229 @@
+"""Claims of the chapter `softmax-control`: what a pass guarantees, the loop, certificates, rates."""
+
+import numpy as np
+import torch
+
+from icrl.claims.registry import Claims, Evidence, largest, relative_error, upper_end
+from icrl.claims.softmax_control import claim, soft_policies
+from icrl.control import passes
+from icrl.control.comparison import few_successors
+from icrl.control.operators import pass_operator
+from icrl.mdp import random_mdp
+from icrl.rollouts import rollout_batch
+from icrl.softmax_td import empirical_model, matching_matrix
+from icrl.softmax_transformer import SoftmaxTransformer, priced_td_weights, softmax_td_prompt
+
+
+def one_pass(rng):
+    """Improvement never below what is promised; equal to it where two actions change places."""
+    excess, miss = [], []
+    for _ in range(60):
+        gamma, epsilon = float(rng.uniform(0, 0.95)), float(rng.uniform(0, 0.6))
+        actions = int(rng.integers(2, 5))
+        process = few_successors(5, actions, gamma, rng)
+        shape = process.reward.shape
+        old = soft_policies(rng, shape, min(0.9, epsilon + rng.choice([0.0, 0.2])))
+        estimate = process.q_values(old) + rng.exponential(1.0) * rng.normal(size=shape)
+        found = passes.improvement(process, old, estimate, epsilon)
+        floor = -(1 - epsilon) / (1 - gamma) * found.span.max()
+        scale = max(1.0, np.abs(found.gained).max())
+        excess.append(max(0.0, (found.promised - found.gained).max(), floor - found.gained.min()) / scale)
+        # Two actions, each preferred to the other by its error alone: the promise is kept to the letter.
+        process = few_successors(5, 2, gamma, rng)
+        choice = np.eye(2)[rng.integers(2, size=5)]
+        old = (1 - epsilon) * choice + epsilon / 2
+        true = process.q_values(old)
+        lead = (choice * true).sum(axis=1) - ((1 - choice) * true).sum(axis=1)
+        error = (1 - choice) * (np.maximum(lead, 0) + rng.uniform(0.1, 1, 5))[:, None]
+        found = passes.improvement(process, old, true + error + rng.normal(size=(5, 1)), epsilon)
+        scale = max(1.0, np.abs(found.gained).max())
+        miss.append(np.abs(found.promised - found.gained).max() / scale)
+    return Evidence(max(largest(excess), largest(miss)), 1e-9, "60 worlds for the bound, 60 for equality")
+
+
+def loop(rng):
+    """Distances along loops with errors of any kind never above the bound."""
+    excess = []
+    for _ in range(12):
+        gamma, epsilon = float(rng.uniform(0.3, 0.95)), float(rng.uniform(0, 0.6))
+        process = few_successors(5, 3, gamma, rng)
+        best = passes.best_soft(process, epsilon).max(axis=1)
+        policy = soft_policies(rng, (5, 3), epsilon)
+        distance, size = np.abs(best - process.under(policy).value()).max(), rng.exponential(0.3)
+        for _ in range(25):
+            estimate = process.q_values(policy) + size * rng.normal(size=(5, 3))
+            found = passes.improvement(process, policy, estimate, epsilon)
+            bound = passes.loop_factor(gamma, epsilon) * distance
+            bound += (1 - epsilon) * found.span.max() / (1 - gamma)
+            policy = found.policy
+            lost = best - process.under(policy).value()
+            distance = np.abs(lost).max()
+            excess.append(max(0.0, distance - bound, -lost.min()))
+    return Evidence(largest(excess), 1e-9, "12 worlds, 25 passes with errors of random size")
+
+
+def lost_on_the_ladder(rungs, stays, gamma, epsilon, span=1.0):
+    """What the loop has lost at the top of the ladder, as a share of what the bound allows."""
+    process, errors = passes.ladder(rungs, stays, gamma, epsilon, span)
+    policy = np.full(process.reward.shape, epsilon / (stays + 1))
+    policy[:, 0] += 1 - epsilon
+    best = passes.best_soft(process, epsilon).max(axis=1)
+    for error in errors:
+        found = passes.improvement(process, policy, process.q_values(policy) + error, epsilon)
+        policy = found.policy
+    return (best - process.under(policy).value()).max() / passes.loop_bound(gamma, epsilon, span)
+
+
+def ladder(rng):
+    """The factor is sharp: on the ladder the loop loses almost all that the bound allows, and never more."""
+    shares = []
+    for _ in range(3):
+        gamma, epsilon = float(rng.uniform(0.3, 0.7)), float(rng.uniform(0, 0.5))
+        shares.append(lost_on_the_ladder(24, 500, gamma, epsilon, float(rng.uniform(0.5, 2))))
+    error = max(0.98 - min(shares), max(shares) - 1, 0.0)
+    return Evidence(error, 1e-9, f"3 ladders of 24 rungs: {min(shares):.3f} of the bound or more")
+
+
+def data_certificate(rng):
+    """Windows certify gains; how often one of the certified gains was not there, against delta."""
+    delta, wrong, spoken, trials = 0.1, 0, 0, 0
+    for n, runs in ((300, 60), (1000, 60), (4000, 60)):
+        gamma, epsilon = float(rng.uniform(0.2, 0.5)), 0.4
+        processes = [few_successors(2, 2, gamma, rng) for _ in range(runs)]
+        policies = soft_policies(rng, (runs, 2, 2), epsilon)
+        rolls = rollout_batch(processes, policies, n, rng)
+        for i, (process, policy) in enumerate(zip(processes, policies, strict=True)):
+            pairs = rolls.states[i] * 2 + rolls.actions[i]
+            if pairs[-1] not in pairs[:-1]:
+                continue
+            true = process.q_values(policy)
+            estimate = rng.normal(size=(2, 2)) if i % 2 else true
+            given = pairs, rolls.rewards[i], gamma, (-1.0, 1.0), delta
+            found = passes.certified_improvement(policy, estimate, epsilon, *given)
+            gain = ((found.policy - policy) * true).sum(axis=1)
+            wrong += bool((gain < found.bracket - 1e-9).any())
+            spoken += found.certified and np.abs(found.policy - policy).max() > 1e-9
+            trials += 1
+    error = upper_end(wrong, trials) - delta if spoken else np.inf
+    return Evidence(error, 0.0, f"{trials} windows: {spoken} changes certified, {wrong} wrong")
+
+
+def covered_window(process, policy, n, rng):
+    """A window in which every pair is left and the last one has been left before."""
+    while True:
+        roll = process.rollout(policy, n, rng)
+        pairs = roll.states * process.num_actions + roll.actions
+        if len(np.unique(pairs[:-1])) == process.reward.size:
+            return pairs, roll.rewards
+
+
+def error_split(rng):
+    """What a pass of L warm-started layers leaves, from the transformer, against its two parts."""
+    errors = []
+    for _ in range(8):
+        gamma, layers = float(rng.uniform(0.1, 0.95)), int(rng.integers(1, 8))
+        process = random_mdp(3, 2, gamma, rng)
+        policy, size, step = soft_policies(rng, (3, 2), 0.8), 6, float(rng.uniform(0.3, 1))
+        pairs, rewards = covered_window(process, policy, 120, rng)
+        features, start = rng.normal(size=(size, 4)), rng.normal(size=size)
+        noisy = rewards + rng.normal(size=len(rewards))  # so that the mean rewards are wrong too
+        prompt = softmax_td_prompt(features, pairs, noisy, np.arange(size))
+        prompt[-1] = torch.from_numpy(start[np.concatenate([pairs, np.arange(size)])])
+        prompt[-2, : len(noisy)] = gamma * prompt[-1, 1 : len(noisy) + 1]
+        value, score = priced_td_weights(features.shape[1], layers, gamma, step)
+        network = SoftmaxTransformer(layers, gamma, value[:-1], score[:-1])
+        out = network(prompt, num_queries=1 + size)[-1, len(pairs) :].numpy()
+        true = process.q_values(policy).ravel()
+        reward, transition = empirical_model(pairs, noisy, size)
+        chain = process.under_pairs(policy)
+        identity = np.eye(size)
+        layer = identity - step * matching_matrix(features, pairs) @ (identity - gamma * transition)
+        drift = reward - chain.reward + gamma * (transition - chain.transition) @ true
+        noise = np.linalg.solve(identity - gamma * transition, drift)
+        limit = np.linalg.solve(identity - gamma * transition, reward)
+        split = np.linalg.matrix_power(layer, layers) @ (start - limit) + noise
+        errors.append(relative_error(out - true, split))
+        matrix, offset = pass_operator(features, pairs, noisy, gamma, step)
+        errors.append(relative_error(matrix, layer))
+        errors.append(relative_error(matrix @ limit + offset, limit))
+    return Evidence(largest(errors), 1e-9, "8 worlds, 1-7 layers, rewards with noise")
+
+
+def two_rates(rng):
+    """A layer's spectrum: the constants at 1 - alpha (1 - gamma), the rest what differences decay at."""
+    errors = []
+    for _ in range(8):
+        gamma, step = float(rng.uniform(0.3, 0.95)), float(rng.uniform(0.3, 1))
+        process, policy = random_mdp(3, 2, gamma, rng), soft_policies(rng, (3, 2), 0.8)
+        pairs, rewards = covered_window(process, policy, 150, rng)
+        sharp = np.sqrt(60) * np.eye(6)
+        for features, own in ((rng.normal(size=(6, 3)), step), (sharp, 1.0)):
+            matrix, _ = pass_operator(features, pairs, rewards, gamma, own)
+            constant = 1 - own * (1 - gamma)
+            errors.append(relative_error(matrix.sum(axis=1), np.full(6, constant)))
+            values = np.linalg.eigvals(matrix)
+            rest = np.delete(values, np.abs(values - constant).argmin())
+            errors.append(relative_error(passes.quotient_rate(matrix), np.abs(rest).max()))
+        _, transition = empirical_model(pairs, rewards, 6)
+        moduli = np.sort(np.abs(np.linalg.eigvals(transition)))
+        errors.append(relative_error(passes.quotient_rate(matrix), gamma * moduli[-2]))
+        # Many layers: the span of a difference decays at this rate, and not at another.
+        x, logs = rng.normal(size=6), []
+        for _ in range(500):
+            x = matrix @ x
+            x -= x[0]  # the constant part would drown the rest in its rounding
+            logs.append(np.log(np.abs(x).max()))
+            x /= np.abs(x).max()
+        rate = np.exp(np.mean(logs[100:]))
+        errors.append(max(0.0, abs(rate / passes.quotient_rate(matrix) - 1) - 0.05))
+    return Evidence(largest(errors), 1e-7, "8 windows, random and sharp kernels")
+
+
+CLAIMS = Claims(
+    claim(
+        "improvement-per-pass",
+        "A pass improves every state by at least the discounted brackets, gap minus moved span, and by "
+        r"exactly that where two actions change places; it never loses more than "
+        r"$\frac{1-\varepsilon}{1-\gamma}$ times the largest span.",
+        "bound",
+        "improvement",
+        one_pass,
+    ),
+    claim(
+        "loop-bound",
+        r"Along every path the distance to the best $\varepsilon$-soft policy shrinks by $\eta$ in a pass, "
+        r"up to $\beta_k/(1-\gamma)$.",
+        "bound",
+        "loop",
+        loop,
+    ),
+    claim(
+        "loop-bound-sharp",
+        r"On the ladder the loop loses at least .98 of $(1-\gamma\varepsilon)\beta/(1-\gamma)^2$.",
+        "bound",
+        "loop",
+        ladder,
+    ),
+    claim(
+        "certified-improvement",
+        r"Gains certified by one window are there with probability $1-\delta$, and some are certified.",
+        "interval",
+        "improvement",
+        data_certificate,
+    ),
+    claim(
+        "error-of-a-pass",
+        r"What $L$ warm-started layers leave is $E^L(q-\hat q)$ plus the noise of the window.",
+        "identity",
+        "one-layer",
+        error_split,
+    ),
+    claim(
+        "two-rates",
+        r"A layer multiplies constants by $1-\alpha(1-\gamma)$ and differences, in the long run, by the "
+        r"largest other eigenvalue; with sharp attention that is $\gamma\vert\lambda_2(\widehat P)\vert$.",
+        "identity",
+        "one-layer",
+        two_rates,
+    ),
+)

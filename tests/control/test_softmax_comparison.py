@@ -1,0 +1,62 @@
+"""The rows of the comparison: the same tasks for all, own step sizes, paired differences."""
+
+import numpy as np
+import pytest
+
+from icrl.control import COMPARED, RIVALS, best_tried, closed_shares, paired, steps_tried
+from icrl.control.softmax_comparison import _drawn
+
+GIVEN = {"runs": 3, "seed": 1}
+
+
+def test_every_learner_runs_in_every_world():
+    for world in COMPARED:
+        for name in RIVALS:
+            rows = closed_shares(world=world, learner=name, step_size=0.1, records=[0, 1], **GIVEN)
+            assert [row["windows"] for row in rows] == [0, 1]
+            assert rows[0]["shares"] == pytest.approx([0] * 3, abs=1e-9)
+
+
+def test_raised_tasks_are_the_same_tasks():
+    plain, raised = (_drawn(world, 2, [1, 3]) for world in ("random", "random, raised"))
+    for x, y in zip(plain[0], raised[0], strict=True):
+        assert np.array_equal(x.transition, y.transition)
+        assert np.array_equal(x.reward + 1, y.reward)
+    assert np.array_equal(plain[1][1], raised[1][1])
+    assert plain[1][2] == pytest.approx(10)
+    assert raised[1][2] == pytest.approx(20)
+
+
+def test_steps_beside_each_other_are_steps_alone():
+    """The part of the batch with the second step size is a run with that step size, on its own draws."""
+    name = "expected SARSA"
+    rows = steps_tried(world="random", learner=name, windows=4, **GIVEN)
+    assert [row["step_size"] for row in rows] == list(RIVALS[name][1])
+    assert len({row["share"] for row in rows}) > 1
+
+
+def test_best_step_is_that_of_the_largest_share():
+    rows = [
+        {"world": "w", "learner": x, "step_size": a, "share": s}
+        for x, a, s in (("a", 1, 0.5), ("a", 2, 0.7), ("b", 1, 0.6), ("b", 4, 0.6))
+    ]
+    assert best_tried(rows) == {("w", "a"): 2, ("w", "b"): 1}
+
+
+def test_paired_by_hand():
+    rows = [
+        {"world": "w", "learner": x, "step_size": 1.0, "windows": 5, "shares": s}
+        for x, s in (("a", [0.1, 0.9]), ("b", [0.2, 1.0]))
+    ]
+    first, second = paired(rows, "a")
+    assert first["difference"] == first["difference_low"] == 0
+    assert second["difference"] == second["difference_low"] == second["difference_high"] == 0.1
+    assert second["share"] == 0.6
+    assert second["share_low"] < 0.6 < second["share_high"]
+    assert first["runs"] == 2
+
+
+def test_the_myopic_policy_does_not_learn():
+    rows = closed_shares(world="random", learner="myopic", step_size=0.0, records=[1, 5], **GIVEN)
+    assert rows[0]["shares"] == rows[1]["shares"]
+    assert min(rows[0]["shares"]) > 0.5
