@@ -99,7 +99,7 @@ SWEEP = Sweep(
     full={
         "batch": 250,
         "batched": 4000,
-        "strict": 300_000,
+        "strict": 60_000,
         "short": 50_000,
         "half": 20_000,
         "changed": 4000,
