@@ -210,6 +210,7 @@ CLAIMS = Claims(
         "interval",
         "improvement",
         data_certificate,
+        risk=1e-5,
     ),
     claim(
         "error-of-a-pass",

@@ -45,5 +45,6 @@ CLAIMS = Claims(
         "interval",
         "loop",
         rollouts,
+        risk=1e-5,
     ),
 )

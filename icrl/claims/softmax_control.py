@@ -177,9 +177,9 @@ def price(rng):
     return Evidence(error, 1e-10, "3 worlds, 40 windows: policies equal, values up to a shift that is not 0")
 
 
-def claim(name, statement, kind, section, check, source="ours"):
+def claim(name, statement, kind, section, check, source="ours", risk=0.0):
     """A claim of this chapter."""
-    return Claim(name, source, statement, kind, CHAPTER + section, check)
+    return Claim(name, source, statement, kind, CHAPTER + section, check, risk)
 
 
 CLAIMS = Claims(
