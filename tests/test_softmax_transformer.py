@@ -218,7 +218,10 @@ def test_literal_forward_unbroken_is_the_transformer(seed, n, num_layers, head):
     for value, score in (softmax_td_weights(2), torch.from_numpy(0.3 * rng.normal(size=(2, 5, 5)))):
         model = SoftmaxTransformer(num_layers, 0.8, value, score, head=head)
         matrices = value.numpy(), score.numpy(), 0.8, num_layers
-        assert error(model.values(prompt), literal_forward(prompt, *matrices, dual=head == "dual")) <= 1e-12
+        assert (
+            error(model.values(prompt), literal_forward(prompt.numpy(), *matrices, dual=head == "dual"))
+            <= 1e-12
+        )
     assert control_misses(np.random.default_rng(seed), None) <= 1e-12
 
 

@@ -277,7 +277,7 @@ def certificate(rng):
         if exact < 1e6:
             excess.append(abs(exact - seen.distance) / max(1, exact))
             excess.append((exact - seen.bound + seen.floor) / max(1, exact))
-    error = upper_end(wrong, runs) if largest(excess) <= 1e-9 else np.inf
+    error = upper_end(int(wrong), runs) if largest(excess) <= 1e-9 else np.inf
     return Evidence(error, 0.1, f"{wrong} of {runs} contexts; error: 95 % upper end of the share")
 
 

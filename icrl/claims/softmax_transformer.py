@@ -66,11 +66,13 @@ def lemma_1(rng):
         prompt[-2, :-1] = discount * current[1:]
         shift = SoftmaxTransformer(3, discount, value, score, head="shift")
         matrices = value.numpy(), score.numpy(), discount, 3
-        errors.append(relative_error(shift.values(prompt), literal_forward(prompt, *matrices, dual=True)))
+        written = literal_forward(prompt.numpy(), *matrices, dual=True)
+        errors.append(relative_error(shift.values(prompt), written))
         dual = SoftmaxTransformer(3, discount, value, score, head="dual")
         errors.append(relative_error(all_layers(shift, prompt), all_layers(dual, prompt)))
         prompt[-2] += 1
-        apart.append(relative_error(shift.values(prompt), literal_forward(prompt, *matrices, dual=True)))
+        written = literal_forward(prompt.numpy(), *matrices, dual=True)
+        apart.append(relative_error(shift.values(prompt), written))
     # An inconsistent target row must be seen, else the comparison is blind.
     error = largest(errors) if np.min(apart) > 1e-3 else np.inf
     return Evidence(error, 1e-12, "100 random V, A; three layers, shift against explicit dual head")

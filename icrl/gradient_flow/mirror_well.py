@@ -68,7 +68,7 @@ class GaussianLoss:
         parts = [[np.vdot(v, u @ self._between(p @ s.T).T) for s, u in blocks] for p, v in blocks]
         return float(parts[0][0] - 2 * parts[0][1] + parts[1][1]) / 2
 
-    def gradients(self, score, value) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
+    def gradients(self, score, value) -> tuple[Float[np.ndarray, "*b m k"], Float[np.ndarray, "*b q m"]]:
         """In ``score`` and in ``value``."""
         other, target = self.teacher
         score_t, value_t = score.swapaxes(-1, -2), value.swapaxes(-1, -2)
@@ -76,7 +76,7 @@ class GaussianLoss:
         by_score = self._between(value_t @ value) @ score - self._between(value_t @ target) @ other
         return by_score, by_value
 
-    def unpack(self, vector: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
+    def unpack(self, vector: Float[np.ndarray, "*b p"]) -> tuple[np.ndarray, np.ndarray]:
         """``score, value`` of a vector that holds ``value``, then ``score``."""
         d = self.num_features
         value, score = np.split(vector, [d * (2 * d + 1)], axis=-1)

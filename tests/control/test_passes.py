@@ -32,7 +32,7 @@ def test_best_soft_by_hand():
     best = passes.best_soft(bandit([1.0, 3.0]), 0.2)
     assert best.max() == pytest.approx((0.1 * 1 + 0.9 * 3) / 0.5)
     assert np.allclose(
-        passes.best_soft(random := random_mdp(4, 3, 0.9, np.random.default_rng(0)), 0), random.optimal_q()
+        passes.best_soft(random := random_mdp(4, 3, 0.9, np.random.default_rng(0)), 0.0), random.optimal_q()
     )
 
 

@@ -26,11 +26,11 @@ def difference(p):
 def test_points():
     plane = depth.plane(WORLDS, 4)
     for p in ([1.0], [1, 1, 1], [0.5, 2, -1, 0.3]):
-        constant, missed = plane.point(np.array(p))
+        constant, missed = plane.point(np.array(p, dtype=float))
         assert abs(constant - abs(1 - 0.2 * np.polyval(p[::-1], 0.8))) < 1e-12
         assert abs(missed - difference(p)) < 1e-10
-        assert plane.point(np.array(p), 5.0)[0] < 1e-12
-        assert plane.point(np.array(p), 5.0)[1] == missed
+        assert plane.point(np.array(p, dtype=float), 5.0)[0] < 1e-12
+        assert plane.point(np.array(p, dtype=float), 5.0)[1] == missed
 
 
 @pytest.mark.parametrize("gain", [None, 1.7, 5.0])
