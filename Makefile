@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PAGE := _build/html/book/intro.html
-TYPED := --jaxtyping-packages=icrl,beartype.beartype
+TYPED := --jaxtyping-packages=icrl,typed.checked
 export PYTHONHASHSEED := 0
 # One thread for each process: two that share two cores would wait for each other many times over.
 export OMP_NUM_THREADS := 1

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from icrl import _validation as valid
 from icrl.mrp import MarkovRewardProcess
@@ -139,7 +139,7 @@ def population_bound(
 
 def slow_eigenvalue(
     features: Float[np.ndarray, "S d"],
-    visits: Int[np.ndarray, " S"] | Float[np.ndarray, " S"],
+    visits: Real[np.ndarray, " S"],
     process: MarkovRewardProcess,
     pair: tuple[int, int],
     direction: Float[np.ndarray, " d"],
@@ -185,7 +185,7 @@ def slow_eigenvalue(
 
 
 def hoeffding_radius(
-    visits: Int[np.ndarray, " V"], *, num_states: int, num_transitions: int, span: float, delta: float
+    visits: Real[np.ndarray, " V"], *, num_states: int, num_transitions: int, span: float, delta: float
 ) -> Float[np.ndarray, " V"]:
     """How far the mean of ``v`` over seen successors may be from ``(P v)(s)``, for all visited ``s`` at once.
 
