@@ -55,7 +55,7 @@ def count(node, words, on_path=True):
         output = node.parent is not None and "cell_output" in " ".join(node.parent.get("classes", []))
         return words.add(lines * (LINE_OF_OUTPUT if output else LINE_OF_CODE), on_path)
     if isinstance(node, nodes.raw):
-        return words.add(PRINTED_TABLE, on_path)
+        return words.add(PRINTED_TABLE if "<table" in node else 0, on_path)
     if isinstance(node, nodes.Text):
         return words.add(len(node.split()), on_path)
     if isinstance(node, HideCodeCellNode | nodes.comment):

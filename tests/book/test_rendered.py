@@ -48,8 +48,9 @@ THIN_OUT = """
 const look = e => e ? e.tagName + "." + e.className + (e.getAttribute("style") ?? "") : "";
 const seen = new Map();
 const walk = e => {
-  [...e.children].forEach(walk);
-  if (e.children.length || e.closest("tr, nav, figure, form")) return;
+  const whole = e.matches("a, button, summary");
+  if (!whole) [...e.children].forEach(walk);
+  if ((e.children.length && !whole) || e.closest("tr, nav, figure, form")) return;
   const kind = [e, e.parentElement, e.parentElement.parentElement].map(look).join(" < ");
   seen.set(kind, (seen.get(kind) ?? 0) + 1);
   if (seen.get(kind) > 3) e.remove();
