@@ -57,7 +57,7 @@
       for (const [v, label] of xTicks) this.text(this.X(v), h - bottom + 14, label, "tick", "middle");
       this.pieces.push(`<path class="axis" d="M${left} ${top}V${h - bottom}H${w - right}"/>`);
       if (xLabel) this.text((left + w - right) / 2, h - 3, xLabel, "", "middle");
-      if (yLabel) this.text(w - right, 14, yLabel, "tick", "end");
+      if (yLabel) this.text(left + 6, top + 8, yLabel);
     }
 
     line(points, kind) {
@@ -90,7 +90,7 @@
   /* A matrix of attention: rows listen, columns are heard, dark is much. */
   function heat({ w, h, matrix, title, xLabel, yLabel }) {
     const n = matrix.length;
-    const chart = new Chart({ w, h, x: [0, n], y: [n, 0], title, left: 34 });
+    const chart = new Chart({ w, h, x: [0, n], y: [n, 0], title, left: 34, bottom: 36 });
     matrix.forEach((row, s) => {
       chart.text(chart.left - 6, chart.Y(s + 0.5) + 4, s, "tick", "end");
       chart.text(chart.X(s + 0.5), h - chart.bottom + 14, s, "tick", "middle");
@@ -111,15 +111,24 @@
     return [lo - pad * (hi - lo), hi + pad * (hi - lo)];
   };
   const spaced = (from, to, count) => Array.from({ length: count }, (_, i) => from + ((to - from) * i) / (count - 1));
+  /* Round numbers between lo and hi, three to six of them. */
+  function ticks(lo, hi) {
+    const rough = (hi - lo) / 5;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
+    const first = Math.ceil(lo / step);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    return spaced(first, Math.floor(hi / step), Math.floor(hi / step) - first + 1)
+      .map((k) => [k * step, minus((k * step).toFixed(digits))]);
+  }
   const indexed = (values) => values.map((v, i) => [i, v]);
 
   /* Errors on a logarithmic axis, one line for each algorithm, and the layer that the sliders name. */
   function errorChart({ w, h, title, layers, layer, powers, lines }) {
     const [low, high] = powers;
-    const chart = new Chart({ w, h, x: [0, layers], y: [10 ** low, 10 ** high], log: true, title, left: 36, right: 62 });
-    const ticks = [];
-    for (let k = Math.ceil(low); k <= high; k += high - low > 5 ? 2 : 1) ticks.push([10 ** k, k === 0 ? "1" : `10${superscript(k)}`]);
-    chart.axes(spaced(0, layers, 4).map((l) => [l, l]), ticks, "layer");
+    const chart = new Chart({ w, h, x: [0, layers], y: [10 ** low, 10 ** high], log: true, title, left: 36, right: 54, bottom: 36 });
+    const powersOfTen = spaced(low, Math.floor(high), Math.floor(high) - low + 1);
+    chart.axes(spaced(0, layers, 4).map((l) => [l, l]), powersOfTen.map((k) => [10 ** k, k ? `10${superscript(k)}` : "1"]), "layer");
     chart.inside.push(`<path class="now" d="M${chart.X(layer)} ${chart.top}V${h - chart.bottom}"/>`);
     const ends = [];
     for (const [name, errors, kind] of lines) {
@@ -146,27 +155,29 @@
       { name: "gamma", label: "discount γ", min: 0, max: 0.99, step: 0.01, value: 0.9 },
       { name: "alpha", label: "step size α", min: 0.05, max: 3, step: 0.05, value: 1 },
     ],
-    panels: [{ w: 200, h: 200 }, { w: 200, h: 200 }, { w: 320, h: 200, wide: true }],
+    panels: [{ w: 210, h: 210 }, { w: 190, h: 210 }, { w: 310, h: 210, wide: true }],
     draw({ tau, gamma, alpha }) {
       const seen = numbers.divergence({ tau, gamma, alpha });
       const good = seen.verdict === "settles";
 
-      const plane = new Chart({ w: 200, h: 200, x: [-1.5, 1.5], y: [-1.45, 1.45], title: "eigenvalues of a layer", left: 26 });
-      plane.axes([[-1, "−1"], [0, "0"], [1, "1"]], [[-1, "−1"], [0, "0"], [1, "1"]], "real part");
+      // The part of the circle where something happens, and all of it for steps that are far too large.
+      const half = Math.min(...seen.eigenvalues.map(([re]) => re)) < -0.5 ? 1.65 : 1.1;
+      const middle = 1.65 - half;
+      const plane = new Chart({ w: 210, h: 210, x: [middle - half, middle + half], y: [-0.95 * half, 0.95 * half], title: "eigenvalues of a layer", left: 30, right: 8, top: 24, bottom: 36 });
+      plane.axes(ticks(middle - half, middle + half), ticks(-half, half).filter(([v]) => Math.abs(v) < 0.95 * half), "real part");
       const radius = plane.X(1) - plane.X(0);
       plane.inside.push(`<ellipse class="circle" cx="${plane.X(0)}" cy="${plane.Y(0)}" rx="${radius}" ry="${round(plane.Y(0) - plane.Y(1))}"/>`);
       for (const power of spaced(-1.5, 0.75, 91)) { // where the eigenvalues are at other temperatures
         for (const [re, im] of numbers.spectrum(10 ** power, gamma, alpha).eigenvalues) plane.dot(re, im, "trail", 1);
       }
       for (const [re, im] of seen.eigenvalues) {
-        const [x, y] = [re, im].map((v) => Math.max(-1.5, Math.min(1.5, v)));
-        plane.dot(x, y, Math.hypot(re, im) < 1 ? "blue" : "red", 4.5);
+        const x = Math.max(middle - half, Math.min(middle + half, re));
+        plane.dot(x, im, Math.hypot(re, im) < 1 ? "blue" : "red", 4.5);
       }
 
       const reach = Math.max(1.2, 1.6 * numbers.largest(seen.limit));
-      const curves = new Chart({ w: 320, h: 200, x: [0, 40], y: [-reach, reach], title: "values, layer by layer", left: 30, right: 46 });
-      const tick = reach > 4 ? 4 : reach > 2 ? 2 : 1;
-      curves.axes([0, 10, 20, 30, 40].map((l) => [l, l]), [-tick, 0, tick].map((v) => [v, minus(String(v))]), "layer");
+      const curves = new Chart({ w: 310, h: 210, x: [0, 40], y: [-reach, reach], title: "values, layer by layer", left: 30, right: 50, bottom: 36 });
+      curves.axes(ticks(0, 40), ticks(-reach, reach), "layer");
       seen.limit.forEach((v, s) => curves.line([[0, v], [40, v]], `${STATES[s]} dashed`));
       seen.limit.forEach((_, s) => curves.line(seen.values.map((v, l) => [l, v[s]]), STATES[s]));
       curves.names(seen.limit.map((v, s) => [`state ${s}`, v, STATES[s]]), 40);
@@ -182,7 +193,7 @@
       return {
         pictures: [
           plane.svg(),
-          heat({ w: 200, h: 200, matrix: seen.matching, title: "attention M", xLabel: "heard state", yLabel: "listening" }),
+          heat({ w: 190, h: 210, matrix: seen.matching, title: "attention M", xLabel: "heard state", yLabel: "listening" }),
           curves.svg(),
         ],
         labels: [
@@ -201,13 +212,13 @@
       { name: "tau", label: "inverse temperature τ", min: -1.5, max: 1.5, step: 0.05, value: -0.3, power: true },
       { name: "layer", label: "layer", min: 0, max: 60, step: 1, value: 12 },
     ],
-    panels: [{ w: 200, h: 200 }, { w: 200, h: 200 }, { w: 320, h: 200, wide: true }],
+    panels: [{ w: 200, h: 210 }, { w: 200, h: 210 }, { w: 310, h: 210, wide: true }],
     draw({ tau, layer }) {
       const seen = numbers.temperature({ tau });
       const runs = [["softmax", seen.softmax, "blue"], ["tabular", seen.tabular, "green"], ["linear", seen.linear, "orange"]];
 
-      const states = new Chart({ w: 200, h: 200, x: [-0.5, 4.5], y: span(seen.limit, 0.35), title: `values after layer ${layer}`, left: 34 });
-      states.axes([0, 1, 2, 3, 4].map((s) => [s, s]), [[-0.5, "−0.5"], [0, "0"], [0.5, "0.5"]], "state");
+      const states = new Chart({ w: 200, h: 210, x: [-0.5, 4.5], y: span(seen.limit, 0.3), title: `values after layer ${layer}`, left: 34, bottom: 36 });
+      states.axes([0, 1, 2, 3, 4].map((s) => [s, s]), ticks(...span(seen.limit, 0.3)), "state");
       seen.limit.forEach((v, s) => {
         states.inside.push(`<path class="target" d="M${states.X(s - 0.36)} ${states.Y(v)}H${states.X(s + 0.36)}"/>`);
       });
@@ -221,9 +232,9 @@
       const nearer = toLinear < toTabular ? "linear" : "tabular";
       return {
         pictures: [
-          heat({ w: 200, h: 200, matrix: seen.matching, title: "attention M̂", xLabel: "heard state", yLabel: "listening" }),
+          heat({ w: 200, h: 210, matrix: seen.matching, title: "attention M̂", xLabel: "heard state", yLabel: "listening" }),
           states.svg(),
-          errorChart({ w: 320, h: 200, title: "distance to the fixed point v̂", layers: 60, layer, powers: [-4, 0.5], lines: errors }),
+          errorChart({ w: 310, h: 210, title: "distance to the fixed point v̂", layers: 60, layer, powers: [-4, 0.5], lines: errors }),
         ],
         labels: [
           `Attention. Own states are heard by ${seen.matching.map((row, s) => read(row[s])).join(", ")}.`,
@@ -243,13 +254,12 @@
       { name: "memory", label: "memory ρ of the chain", min: 0, max: 1, step: 0.05, value: 0.6 },
       { name: "layer", label: "layers", min: 1, max: 30, step: 1, value: 8 },
     ],
-    panels: [{ w: 260, h: 210 }, { w: 320, h: 210, wide: true }],
+    panels: [{ w: 320, h: 220, wide: true }, { w: 380, h: 220, wide: true }],
     draw({ horizon, memory, layer }) {
       const seen = numbers.depth({ horizon, memory });
-      const top = 1.12 * Math.max(...seen.limit);
-      const states = new Chart({ w: 260, h: 210, x: [-0.5, 7.5], y: [Math.min(0, 1.3 * Math.min(...seen.limit)), top], title: `values after ${layer} layer${layer > 1 ? "s" : ""}`, left: 36 });
-      const tick = [500, 200, 100, 50, 20, 10, 5, 2, 1, 0.5].find((t) => t <= 0.75 * top) || 0.2;
-      states.axes(spaced(0, 7, 8).map((s) => [s, s]), [[0, "0"], [tick, tick]], "state");
+      const range = [Math.min(0, 1.3 * Math.min(...seen.limit)), 1.12 * Math.max(...seen.limit)];
+      const states = new Chart({ w: 320, h: 220, x: [-0.5, 7.5], y: range, title: `values after ${layer} layer${layer > 1 ? "s" : ""}`, left: 36, bottom: 36 });
+      states.axes(spaced(0, 7, 8).map((s) => [s, s]), ticks(...range), "state");
       seen.limit.forEach((v, s) => {
         states.inside.push(`<path class="target" d="M${states.X(s - 0.36)} ${states.Y(v)}H${states.X(s + 0.36)}"/>`);
       });
@@ -262,7 +272,7 @@
       return {
         pictures: [
           states.svg(),
-          errorChart({ w: 320, h: 210, title: "largest error", layers: 30, layer, powers: [-3, 3], lines: errors }),
+          errorChart({ w: 380, h: 220, title: "largest error over the states", layers: 30, layer, powers: [-3, 3], lines: errors }),
         ],
         labels: [
           `Values of eight states after ${layer} layers. TD: ${seen.td[layer].map((v) => read(v)).join(", ")}. Priced TD: ${seen.priced[layer].map((v) => read(v)).join(", ")}. True: ${seen.limit.map((v) => read(v)).join(", ")}.`,
@@ -284,13 +294,13 @@
       { name: "alpha", label: "step size α", min: 0.1, max: 3, step: 0.1, value: 1 },
       { name: "broken", label: "break it: flip the sign of one block of P", check: true, value: false },
     ],
-    panels: [{ w: 340, h: 200, wide: true, upright: true }, { w: 260, h: 260 }],
+    panels: [{ w: 420, h: 200, wide: true, upright: true }, { w: 290, h: 290, wide: true }],
     draw(state) {
       const rewards = [0, 1, 2, 3, 4].map((i) => state[`r${i}`]);
       const seen = numbers.sarsa({ rewards, gamma: state.gamma, alpha: state.alpha, broken: state.broken });
-      const bars = new Chart({ w: 340, h: 200, x: [-0.5, 5.5], y: [-3.8, 3.8], title: "score of each column", left: 30, right: 6, bottom: 22 });
-      bars.axes(["x₀", "x₁", "x₂", "x₃", "x₄", "w̃"].map((name, i) => [i, name]), [[-2, "−2"], [0, "0"], [2, "2"]], "");
-      bars.inside.push(`<path class="axis" d="M${bars.left} ${bars.Y(0)}H${340 - bars.right}"/>`);
+      const bars = new Chart({ w: 420, h: 200, x: [-0.5, 5.5], y: [-3.8, 3.8], title: "score of each column", left: 30, right: 6, bottom: 22 });
+      bars.axes(["x₀", "x₁", "x₂", "x₃", "x₄", "w̃"].map((name, i) => [i, name]), ticks(-3.8, 3.8), "");
+      bars.inside.push(`<path class="axis" d="M${bars.left} ${bars.Y(0)}H${420 - bars.right}"/>`);
       seen.score.forEach((score, i) => {
         const [a, b] = [bars.Y(Math.max(score, 0)), bars.Y(Math.min(score, 0))];
         bars.inside.push(`<rect class="bar" x="${bars.X(i - 0.28)}" y="${a}" width="${round(bars.X(0.56) - bars.X(0))}" height="${round(b - a)}"/>`);
@@ -305,16 +315,19 @@
       const path = [start];
       for (const step of seen.steps) path.push(path[path.length - 1].map((x, j) => x + step[j]));
       const points = [...path, seen.updated];
-      const reach = Math.max(0.25, ...points.map((p) => 1.3 * numbers.distance(p, start)));
-      const plane = new Chart({ w: 260, h: 260, x: [start[0] - reach, start[0] + reach], y: [start[1] - reach, start[1] + reach], title: "score × value, summed", left: 38, right: 14, top: 26, bottom: 40 });
-      const ticks = (c) => [c - reach / 1.5, c, c + reach / 1.5].map((v) => [v, read(v)]);
-      plane.axes(ticks(start[0]), ticks(start[1]), "w[1]");
-      plane.text(4, 14, "w[2]");
+      const reach = Math.max(0.25, ...points.map((p) => 1.25 * numbers.distance(p, start)));
+      const around = start.map((c) => [c - reach, c + reach]);
+      const plane = new Chart({ w: 290, h: 290, x: around[0], y: around[1], title: "score × value, summed", left: 40, right: 14, bottom: 40 });
+      plane.axes(ticks(...around[0]), ticks(...around[1]), "w[1]", "w[2]");
       path.slice(1).forEach((to, i) => plane.inside.push(arrow(plane, path[i], to)));
       plane.dot(...start, "ink", 4);
       plane.dot(...seen.updated, "orange", 5);
-      plane.text(plane.X(start[0]) - 8, plane.Y(start[1]) - 7, "w", "", "end");
-      plane.text(plane.X(seen.updated[0]) + 8, plane.Y(seen.updated[1]) + 4, "w⁺", "name orange");
+      const name = (label, at, other, kind) => {
+        const side = at[0] < other[0] ? -1 : 1; // on the side away from the arrows
+        plane.text(plane.X(at[0]) + 9 * side, plane.Y(at[1]) + 4, label, kind, side < 0 ? "end" : "start");
+      };
+      name("w", start, path[1], "name");
+      name("w⁺", seen.updated, path[4], "name orange");
 
       const same = seen.miss < 1e-12;
       const pair = (w) => `(${w.map((x) => read(x, 3)).join(", ")})`;
@@ -389,7 +402,7 @@
     });
     const panels = element("div", { class: "explorable-panels" }, ...spec.panels.map((panel, i) => {
       const box = element("div", { class: panel.wide ? "is-wide" : "" }, pictures[i]);
-      box.style.flex = `${panel.w} 1 ${0.85 * panel.w}px`;
+      box.style.flex = `${panel.w} 1 ${panel.wide ? 270 : 150}px`;
       if (panel.upright) box.append(upright);
       return box;
     }));
