@@ -1,6 +1,6 @@
 /* Explorables: figures with sliders, computed in the page by explorable-numbers.js and drawn here as SVG.
  *
- * A page holds <figure class="explorable" data-explorable="NAME"> with a still picture and a caption. Where
+ * A page holds <figure class="explorable NAME"> with a still picture and a caption. Where
  * this script runs, the live figure takes the still's place on the screen; without it, and in print, the
  * still stands. Native inputs do the work of the keyboard, nothing moves by itself, nothing is fetched.
  */
@@ -24,6 +24,8 @@
     const text = x.toFixed(digits);
     return minus(+text === 0 ? text.replace("-", "") : text);
   }
+
+  const whole = (k) => String(k).replace(/\B(?=(\d{3})+$)/g, k < 10000 ? "" : "\u202f"); // 10 196
 
   const superscript = (k) => [...String(k)].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[+c])).join("");
 
@@ -73,10 +75,11 @@
     names(entries, x) {
       const placed = entries.map(([label, value, kind]) => [label, this.Y(value), kind]).sort((a, b) => a[1] - b[1]);
       let previous = -Infinity;
-      for (const [label, y, kind] of placed) {
-        previous = Math.max(y + 4, previous + 13, this.top + 8);
-        this.text(this.X(x) + 5, Math.min(previous, this.h - this.bottom), label, `name ${kind}`);
-      }
+      placed.forEach(([label, y, kind], i) => {
+        const lowest = this.h - this.bottom - 13 * (placed.length - 1 - i);
+        previous = Math.min(Math.max(y + 4, previous + 13, this.top + 8), lowest);
+        this.text(this.X(x) + 5, previous, label, `name ${kind}`);
+      });
     }
 
     svg() {
@@ -155,7 +158,7 @@
       { name: "gamma", label: "discount γ", min: 0, max: 0.99, step: 0.01, value: 0.9 },
       { name: "alpha", label: "step size α", min: 0.05, max: 3, step: 0.05, value: 1 },
     ],
-    panels: [{ w: 210, h: 210 }, { w: 190, h: 210 }, { w: 310, h: 210, wide: true }],
+    panels: [{ w: 210, h: 210 }, { w: 190, h: 210 }, { w: 310, h: 210 }],
     draw({ tau, gamma, alpha }) {
       const seen = numbers.divergence({ tau, gamma, alpha });
       const good = seen.verdict === "settles";
@@ -163,7 +166,7 @@
       // The part of the circle where something happens, and all of it for steps that are far too large.
       const half = Math.min(...seen.eigenvalues.map(([re]) => re)) < -0.5 ? 1.65 : 1.1;
       const middle = 1.65 - half;
-      const plane = new Chart({ w: 210, h: 210, x: [middle - half, middle + half], y: [-0.95 * half, 0.95 * half], title: "eigenvalues of a layer", left: 30, right: 8, top: 24, bottom: 36 });
+      const plane = new Chart({ w: 210, h: 210, x: [middle - half, middle + half], y: [-0.95 * half, 0.95 * half], title: "eigenvalues of one layer", left: 30, right: 8, top: 24, bottom: 36 });
       plane.axes(ticks(middle - half, middle + half), ticks(-half, half).filter(([v]) => Math.abs(v) < 0.95 * half), "real part");
       const radius = plane.X(1) - plane.X(0);
       plane.inside.push(`<ellipse class="circle" cx="${plane.X(0)}" cy="${plane.Y(0)}" rx="${radius}" ry="${round(plane.Y(0) - plane.Y(1))}"/>`);
@@ -184,7 +187,7 @@
 
       const rho = read(seen.radius, seen.radius > 0.9 && seen.radius < 1.1 ? 3 : 2);
       const words = {
-        settles: ["It settles.", `The largest eigenvalue of a layer has modulus ${rho} < 1: the curves end on the dashed values. Steps up to ${read(seen.largestStep)} do.`],
+        settles: ["It settles.", `The largest eigenvalue of a layer has modulus ${rho} < 1: the curves end on the dashed values. Steps below ${read(seen.largestStep)} settle.`],
         "step too large": ["It diverges at this step size.", `The largest eigenvalue has modulus ${rho} > 1; steps below ${read(seen.largestStep)} settle.`],
         "no step helps": ["It diverges at every step size.", `The largest eigenvalue has modulus ${rho} > 1, and a smaller α only slows it down: it stays outside the circle.`],
       }[seen.verdict];
@@ -209,10 +212,10 @@
   FIGURES.temperature = {
     title: "One context at every temperature, between linear and tabular TD",
     controls: [
-      { name: "tau", label: "inverse temperature τ", min: -1.5, max: 1.5, step: 0.05, value: -0.3, power: true },
-      { name: "layer", label: "layer", min: 0, max: 60, step: 1, value: 12 },
+      { name: "tau", label: "inverse temperature τ", min: -1.5, max: 1.5, step: 0.05, value: -0.5, power: true },
+      { name: "layer", label: "layer", min: 0, max: 60, step: 1, value: 5 },
     ],
-    panels: [{ w: 200, h: 210 }, { w: 200, h: 210 }, { w: 310, h: 210, wide: true }],
+    panels: [{ w: 200, h: 210 }, { w: 200, h: 210 }, { w: 310, h: 210 }],
     draw({ tau, layer }) {
       const seen = numbers.temperature({ tau });
       const runs = [["softmax", seen.softmax, "blue"], ["tabular", seen.tabular, "green"], ["linear", seen.linear, "orange"]];
@@ -229,7 +232,7 @@
       const toTabular = numbers.distance(seen.softmax[layer], seen.tabular[layer]);
       const toLinear = numbers.distance(seen.softmax[layer], seen.linear[layer]);
       const needed = seen.needed < 2000 ? `${seen.needed} layers` : "more than 2000 layers";
-      const nearer = toLinear < toTabular ? "linear" : "tabular";
+      const nearer = toLinear < toTabular ? "nearer to linear TD" : "nearer to tabular TD";
       return {
         pictures: [
           heat({ w: 200, h: 210, matrix: seen.matching, title: "attention M̂", xLabel: "heard state", yLabel: "listening" }),
@@ -242,7 +245,7 @@
           `Largest distance to the fixed point, over 60 layers. After layer ${layer}: ${errors.map(([name, e]) => `${name} ${read(e[layer], 4)}`).join(", ")}.`,
         ],
         verdict: ["good", `The same end, in ${needed}.`,
-          `So many bring softmax TD within 1 % of v̂, the dark bars. After layer ${layer} it is nearer to ${nearer} TD: ${read(toLinear, 3)} from linear, ${read(toTabular, 3)} from tabular.`],
+          `So many bring softmax TD within 1 % of v̂, the dark bars. After layer ${layer} it is ${nearer}: ${toLinear < 100 ? `${read(toLinear, 3)} from linear TD` : "linear TD has run away"}, ${read(toTabular, 3)} from tabular TD.`],
       };
     },
   };
@@ -254,11 +257,11 @@
       { name: "memory", label: "memory ρ of the chain", min: 0, max: 1, step: 0.05, value: 0.6 },
       { name: "layer", label: "layers", min: 1, max: 30, step: 1, value: 8 },
     ],
-    panels: [{ w: 320, h: 220, wide: true }, { w: 380, h: 220, wide: true }],
+    panels: [{ w: 330, h: 220 }, { w: 350, h: 220 }],
     draw({ horizon, memory, layer }) {
       const seen = numbers.depth({ horizon, memory });
       const range = [Math.min(0, 1.3 * Math.min(...seen.limit)), 1.12 * Math.max(...seen.limit)];
-      const states = new Chart({ w: 320, h: 220, x: [-0.5, 7.5], y: range, title: `values after ${layer} layer${layer > 1 ? "s" : ""}`, left: 36, bottom: 36 });
+      const states = new Chart({ w: 330, h: 220, x: [-0.5, 7.5], y: range, title: `values after ${layer} layer${layer > 1 ? "s" : ""}`, left: 36, bottom: 36 });
       states.axes(spaced(0, 7, 8).map((s) => [s, s]), ticks(...range), "state");
       seen.limit.forEach((v, s) => {
         states.inside.push(`<path class="target" d="M${states.X(s - 0.36)} ${states.Y(v)}H${states.X(s + 0.36)}"/>`);
@@ -272,13 +275,13 @@
       return {
         pictures: [
           states.svg(),
-          errorChart({ w: 380, h: 220, title: "largest error over the states", layers: 30, layer, powers: [-3, 3], lines: errors }),
+          errorChart({ w: 350, h: 220, title: "largest error over the states", layers: 30, layer, powers: [-3, 3], lines: errors }),
         ],
         labels: [
           `Values of eight states after ${layer} layers. TD: ${seen.td[layer].map((v) => read(v)).join(", ")}. Priced TD: ${seen.priced[layer].map((v) => read(v)).join(", ")}. True: ${seen.limit.map((v) => read(v)).join(", ")}.`,
           `Largest error over 30 layers. After ${layer}: ${errors.map(([name, e]) => `${name} ${read(e[layer], 4)}`).join(", ")}.`,
         ],
-        verdict: [far ? "good" : "even", `TD needs ${td} layers, priced TD ${priced}.`,
+        verdict: [far ? "good" : "even", `TD needs ${whole(td)} layers, priced TD ${whole(priced)}.`,
           `Layers for an error of 1 % of the span of the rewards, the averaging layer counted; γ = ${read(seen.gamma, 4)}. ${memory === 1
             ? "This ring never forgets: the price pays the mean, and the differences live as long as the horizon."
             : "TD pays for the horizon, priced TD for the chain’s memory."}`],
@@ -294,13 +297,13 @@
       { name: "alpha", label: "step size α", min: 0.1, max: 3, step: 0.1, value: 1 },
       { name: "broken", label: "break it: flip the sign of one block of P", check: true, value: false },
     ],
-    panels: [{ w: 420, h: 200, wide: true, upright: true }, { w: 290, h: 290, wide: true }],
+    panels: [{ w: 380, h: 200, upright: true }, { w: 290, h: 290 }],
     draw(state) {
       const rewards = [0, 1, 2, 3, 4].map((i) => state[`r${i}`]);
       const seen = numbers.sarsa({ rewards, gamma: state.gamma, alpha: state.alpha, broken: state.broken });
-      const bars = new Chart({ w: 420, h: 200, x: [-0.5, 5.5], y: [-3.8, 3.8], title: "score of each column", left: 30, right: 6, bottom: 22 });
+      const bars = new Chart({ w: 380, h: 200, x: [-0.5, 5.5], y: [-3.8, 3.8], title: "score of each column", left: 30, right: 6, bottom: 22 });
       bars.axes(["x₀", "x₁", "x₂", "x₃", "x₄", "w̃"].map((name, i) => [i, name]), ticks(-3.8, 3.8), "");
-      bars.inside.push(`<path class="axis" d="M${bars.left} ${bars.Y(0)}H${420 - bars.right}"/>`);
+      bars.inside.push(`<path class="axis" d="M${bars.left} ${bars.Y(0)}H${380 - bars.right}"/>`);
       seen.score.forEach((score, i) => {
         const [a, b] = [bars.Y(Math.max(score, 0)), bars.Y(Math.min(score, 0))];
         bars.inside.push(`<rect class="bar" x="${bars.X(i - 0.28)}" y="${a}" width="${round(bars.X(0.56) - bars.X(0))}" height="${round(b - a)}"/>`);
@@ -322,12 +325,11 @@
       path.slice(1).forEach((to, i) => plane.inside.push(arrow(plane, path[i], to)));
       plane.dot(...start, "ink", 4);
       plane.dot(...seen.updated, "orange", 5);
-      const name = (label, at, other, kind) => {
-        const side = at[0] < other[0] ? -1 : 1; // on the side away from the arrows
-        plane.text(plane.X(at[0]) + 9 * side, plane.Y(at[1]) + 4, label, kind, side < 0 ? "end" : "start");
-      };
-      name("w", start, path[1], "name");
-      name("w⁺", seen.updated, path[4], "name orange");
+      const side = seen.updated[0] < start[0] ? -1 : 1; // names stand outside, left and right of the arrows
+      const name = (label, [x, y], outward, kind) =>
+        plane.text(plane.X(x) + 9 * outward, plane.Y(y) + 4, label, kind, outward < 0 ? "end" : "start");
+      name("w", start, -side, "name");
+      name("w⁺", seen.updated, side, "name orange");
 
       const same = seen.miss < 1e-12;
       const pair = (w) => `(${w.map((x) => read(x, 3)).join(", ")})`;
@@ -373,9 +375,9 @@
   }
 
   function mount(figure) {
-    const name = figure.dataset.explorable;
+    const name = Object.keys(FIGURES).find((key) => figure.classList.contains(key));
+    if (!name || figure.classList.contains("is-live")) return;
     const spec = FIGURES[name];
-    if (!spec || figure.classList.contains("is-live")) return;
     const upright = element("div", { class: "explorable-upright" });
     const controls = element("div", { class: "explorable-controls" });
     const rows = spec.controls.map((control) => {
@@ -401,8 +403,8 @@
       return svg;
     });
     const panels = element("div", { class: "explorable-panels" }, ...spec.panels.map((panel, i) => {
-      const box = element("div", { class: panel.wide ? "is-wide" : "" }, pictures[i]);
-      box.style.flex = `${panel.w} 1 ${panel.wide ? 270 : 150}px`;
+      const box = element("div", {}, pictures[i]);
+      box.style.flex = `${panel.w} 1 ${0.82 * panel.w}px`; // alike in scale within a row
       if (panel.upright) box.append(upright);
       return box;
     }));
@@ -458,7 +460,7 @@
   }
 
   globalThis.explorables = { still, names: Object.keys(FIGURES) };
-  const all = () => document.querySelectorAll("figure[data-explorable]").forEach(mount);
+  const all = () => document.querySelectorAll("figure.explorable").forEach(mount);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", all);
   else all();
 })();
