@@ -21,7 +21,10 @@ def style():
 def draw(browser):
     """The stills by name, drawn in a page of the browser in which the scripts have run."""
     names = browser.execute_script("return explorables.names")
-    return {name: browser.execute_script("return explorables.still(...arguments)", name, style()) for name in names}
+    return {
+        name: browser.execute_script("return explorables.still(...arguments)", name, style())
+        for name in names
+    }
 
 
 def main():

@@ -21,7 +21,9 @@ STYLE, SCRIPTS = "explorables.css", ("explorable-numbers.js", "explorables.js")
 
 def load(app, page, template, context, doctree):
     """Style and scripts for a page with an explorable."""
-    if doctree is not None and any("explorable" in figure["classes"] for figure in doctree.findall(nodes.figure)):
+    if doctree is not None and any(
+        "explorable" in figure["classes"] for figure in doctree.findall(nodes.figure)
+    ):
         app.add_css_file(STYLE)
         for script in SCRIPTS:
             app.add_js_file(script, loading_method="defer")
