@@ -11,7 +11,7 @@ An explorable is an ordinary figure of the class ``explorable`` and of a second 
     :::
 
 The picture is the still: it stands in print and where there is no script. Elsewhere ``explorables.js`` puts
-the live figure in its place. ``python book/stills.py`` draws the stills anew.
+the live figure in its place. ``python tests/book/test_explorables.py`` draws the stills anew.
 """
 
 from docutils import nodes

@@ -459,7 +459,7 @@
     return `<svg xmlns="http://www.w3.org/2000/svg" class="explorable-svg" viewBox="0 0 ${x - 8} ${high + 28}" width="${x - 8}" height="${high + 28}"><style>${style}</style>${parts.join("\n")}\n${verdict}</svg>\n`;
   }
 
-  globalThis.explorables = { still, names: Object.keys(FIGURES) };
+  globalThis.explorables = { still };
   const all = () => document.querySelectorAll("figure.explorable").forEach(mount);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", all);
   else all();
