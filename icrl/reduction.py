@@ -44,7 +44,7 @@ def absorbed(
 
 
 PANEL = 32
-"""So many states are taken out before the states below them hear of it, in one matrix product."""
+"""States that are taken out before the states below them hear of it: that is one matrix product then."""
 
 
 def _reduce(table, extra, least):
