@@ -132,7 +132,7 @@ def constants(rng):
 
 
 def theorem_2(rng):
-    """The bound with all constants, where it first has the paper's rate and on contexts up to 50 times longer.
+    """The bound with all constants, where it first has the paper's rate and on contexts 50 times longer.
 
     A bound that gives away too much is refused as well: sampled contexts must use up a part of it.
     """
