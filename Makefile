@@ -29,7 +29,7 @@ checks: units
 
 units:
 	$(BIN)/python -m pytest -q -n 2 -m "not untyped" $(TYPED) $(LEAVE_OUT)
-	$(BIN)/python -m pytest -q -n 2 -m untyped $(LEAVE_OUT)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m untyped $(LEAVE_OUT)
 
 HAVE_BROWSER := command -v chromium >/dev/null && command -v chromedriver >/dev/null
 
