@@ -414,12 +414,15 @@ def distances(module):
     return {path: min(steps) for path, steps in found.items() if steps}
 
 
-def stages(mutant):
+def stages(mutant, own_only):
     """Lists of tests to run one after the other: of the module's own file, then of the nearest others."""
     name = Path(*mutant.module.split(".")[1:])
     own = ROOT / "tests" / name.with_name(f"test_{name.name}.py")
     far = distances(mutant.module)
     groups = [[own] if own.exists() else []]
+    if own_only and own.exists():
+        yield [str(own.relative_to(ROOT))], SECONDS
+        return
     groups += [[p for p in far if p != own and far[p] == 0]]
     groups += [[p for p in far if far[p] > 0 and p.parent.name in ("claims", own.parent.name)]]
     for files in groups:
@@ -451,19 +454,19 @@ def stages(mutant):
             yield chosen, min(total, SECONDS)
 
 
-def verdict(mutant):
+def verdict(mutant, own_only):
     """`killed by …`, `did not end`, `survived`, or `reached by no test`."""
     tree = mutated(mutant)
     finder = Finder(lambda name, path: tree if name == mutant.module else None)
     ran = 0
-    for chosen, seconds in stages(mutant):
+    for chosen, seconds in stages(mutant, own_only):
         files = list(dict.fromkeys(test.split("::")[0] for test in chosen))
         chooser = Chooser(None if files == chosen else chosen)
         code, tests, failed = run(files, chooser, finder, 30 + 3 * seconds, "-x", "-o", "timeout=60")
         ran += len(tests)
         if code is None:
             return "did not end"
-        if code != 0:
+        if code not in (0, 5):  # 5: nothing was collected
             return f"killed by {failed or 'its import'}"
     return "survived" if ran else "reached by no test"
 
@@ -478,6 +481,9 @@ def main():
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample (default 0)")
     parser.add_argument("--module", action="append", default=[], help="only of this module or folder")
+    parser.add_argument(
+        "--own", action="store_true", help="only by the module's own tests: quick, and strict"
+    )
     parser.add_argument("--list", action="store_true", help="show the sample and stop")
     options = parser.parse_args()
     MEMORY.mkdir(parents=True, exist_ok=True)
@@ -498,11 +504,11 @@ def main():
     tests_now = digest(*test_files())
     known, count, survivors = recall("verdicts.json"), {}, []
     for i, m in enumerate(sample):
-        key = f"{m.module} {digest(module_path(m.module))} {m.number}"
+        key = f"{m.module} {digest(module_path(m.module))} {m.number}" + " own" * options.own
         before = known.get(key)
         if before is None or (not before[0].startswith(("killed", "did")) and before[1] != tests_now):
             start = time.monotonic()
-            known[key] = [verdict(m), tests_now]
+            known[key] = [verdict(m, options.own), tests_now]
             remember("verdicts.json", known)
             seconds = time.monotonic() - start
             change = f"{m.module}:{m.line} {m.before[:70]} -> {m.after[:70]}"
