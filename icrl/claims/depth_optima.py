@@ -312,9 +312,9 @@ CLAIMS = Claims(
     Claim(
         "averaging-emerges",
         "ours",
-        "Of networks of two layers trained on Boyan chains, with weights of their own in each at least 5 in 16 "
-        "get a layer that averages, with shared weights at most 2; the answers of all are nearer to priced TD "
-        "than to TD.",
+        "Of networks of two layers trained on Boyan chains at least 5 in 16 get a layer that averages if "
+        "each has weights of its own, at most 2 if they share them; the answers of all are nearer to those "
+        "of priced TD than of TD.",
         "control",
         CHAPTER + "emerges",
         averaging_emerges,
