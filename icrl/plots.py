@@ -9,8 +9,9 @@ import seaborn as sns
 from jaxtyping import Float
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import TwoSlopeNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY = sns.color_palette("colorblind", 8).as_hex()
 """Colours by role. What is computed, compared, true, broken; two more curves; what is only background."""
@@ -91,8 +92,24 @@ def heat(
             ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8.5)
 
 
+def contrast(color: ColorType) -> float:
+    """Ratio of the luminance of white paper to that of ``color``, as WCAG defines it: from 1 to 21."""
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(color)]
+    return 1.05 / (0.05 + np.array([0.2126, 0.7152, 0.0722]) @ linear)
+
+
+def ink(color: ColorType, *, ratio: float = 4.5) -> str:
+    """The same hue for text: darkened, where it must be, to a contrast of ``ratio`` against white.
+
+    Lines may be lighter than letters; a label in the colour of its line is written in its ink.
+    """
+    red, green, blue = to_rgb(color)
+    steps = (to_hex((red * f, green * f, blue * f)) for f in np.linspace(1, 0, 101))
+    return next(step for step in steps if contrast(step) >= ratio)
+
+
 def label_lines(ax: Axes, *, pad: float = 4) -> None:
-    """Write each line's label at its right end, in its colour, in place of a legend.
+    """Write each line's label at its right end, in the ink of its colour, in place of a legend.
 
     Labels that would overlap are moved apart; ``pad`` is their distance from the line in points.
     """
@@ -109,7 +126,7 @@ def label_lines(ax: Axes, *, pad: float = 4) -> None:
             xy=ends[index],
             xytext=(pad, (previous - heights[index]) * pixel),
             textcoords="offset points",
-            color=line.get_color(),
+            color=ink(line.get_color()),
             va="center",
             fontsize=9.5,
             annotation_clip=False,

@@ -40,7 +40,16 @@ def test_labels_of_lines_keep_apart():
     lower, upper = ax.texts
     assert (lower.get_text(), upper.get_text()) == ("one", "other")
     assert upper.xyann[1] > lower.xyann[1] + 10  # points
-    assert lower.get_color() == ax.lines[0].get_color()
+    assert lower.get_color() == plots.ink(ax.lines[0].get_color())
+
+
+def test_ink_can_be_read_and_is_no_darker_than_it_must_be():
+    assert plots.contrast("white") == pytest.approx(1)
+    assert plots.contrast("black") == pytest.approx(21)
+    assert plots.contrast("#777777") == pytest.approx(4.48, abs=0.005)  # the grey that just fails
+    for color in (plots.ORANGE, plots.GREEN, plots.PURPLE, plots.BROWN, plots.GREY):
+        assert plots.contrast(color) < 4.5 <= plots.contrast(plots.ink(color)) < 4.75
+    assert plots.ink(plots.BLUE) == plots.BLUE  # dark enough as it is
 
 
 def test_the_emblem_shows_every_layer_and_the_truth():

@@ -79,7 +79,7 @@ def test_version_is_said_once():
 
 
 CORE = {
-    *("_validation", "mrp", "mdp", "gymnasium_tasks", "policies", "rollouts"),
+    *("_validation", "_arguments", "reduction", "mrp", "mdp", "gymnasium_tasks", "policies", "rollouts"),
     *("softmax_td", "policy_improvement", "contraction"),
     *("attention", "softmax_transformer", "linear_transformer", "plots", "tables"),
 }
