@@ -26,12 +26,11 @@ from icrl.depth.momentum import (
 )
 from icrl.depth.other_prices import own_price_weights, price_first_weights
 from icrl.depth.plane import Plane, plane
-from icrl.depth.trained import MISSED, layer_focus, layer_gains, missed, sharp, trained_layer_rows
+from icrl.depth.trained import layer_focus, layer_gains, missed, sharp, trained_layer_rows
 from icrl.softmax_transformer import priced_td_weights
 
 __all__ = [
     "HEADS",
-    "MISSED",
     "Best",
     "Estimates",
     "Plane",

@@ -23,13 +23,10 @@ from icrl.pretraining import (
     masked,
     pretrain,
     query_values,
-    random_worlds,
     state_attention,
     state_scores,
     table_values,
 )
-
-MISSED = ("missed constant", "missed differences")
 
 
 def layer_gains(
@@ -119,10 +116,9 @@ def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
         Rows with kind, weights, num_layers; network and layer; the layer's ``(a, b, c)``, focus, and the gain
         on constants after it; of the network: mean squared error on 4096 fresh tasks of its own length and of
         640 transitions, its gain on the mean reward and the share that a polynomial explains of the rest
-        (:func:`~icrl.pretraining.emergence.fitted_response`), its root mean square distance to the
-        answers of each head of as many layers, and what it misses of constants and of differences
-        (:func:`missed`, 1000 worlds); and, with sharp attention, the errors of these heads and of the
-        estimates without depth, at both lengths.
+        (:func:`~icrl.pretraining.emergence.fitted_response`), and its root mean square distance to the
+        answers of each head of as many layers, with sharp attention; and the errors of these heads and of
+        the estimates without depth.
     """
     c = Configuration(**configuration)
     generator = Generator().manual_seed(seed)
@@ -132,26 +128,22 @@ def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
     near, far = (fresh_tasks(c, 4096, generator, num_transitions=n) for n in (c.num_transitions, 640))
     said, truth = query_values(c, value, score, near), near.worlds.value(c.discount)
     fits, share = fitted_response(c, said, near)
-    common, distance = {}, {}
-    for length, tasks in (("msve", near), ("msve_640", far)):
-        rivals = estimates(sharp(tasks), c.discount, c.num_layers)
-        answers = {name: rivals.layers[name][-1] for name in HEADS} | rivals.limits
-        for name, values in answers.items():
-            common[f"{length} {name}"] = squared_errors(tasks, values, c.discount).mean().item()
-        if tasks is near:
-            for name in HEADS:
-                answer = answers[name].gather(-1, near.states[..., -1:])[..., 0]
-                distance["to " + name] = (said - answer).square().mean(-1).sqrt()
-    own = (said - truth.gather(-1, near.states[..., -1:])[..., 0]).square().mean(-1)
+    rivals, common = estimates(sharp(near), c.discount, c.num_layers), {}
+    query = near.states[..., -1:]
+    distance = {}
+    for name in HEADS:
+        answer = rivals.layers[name][-1].gather(-1, query)[..., 0]
+        distance["to " + name] = (said - answer).square().mean(-1).sqrt()
+        common["msve " + name] = squared_errors(near, rivals.layers[name][-1], c.discount).mean().item()
+    for name, values in rivals.limits.items():
+        common["msve " + name] = squared_errors(near, values, c.discount).mean().item()
+    own = (said - truth.gather(-1, query)[..., 0]).square().mean(-1)
     long_truth = far.worlds.value(c.discount).gather(-1, far.states[..., -1:])[..., 0]
     long = (query_values(c, value, score, far) - long_truth).square().mean(-1)
-    worlds = random_worlds(c.kind, (1000,), c.num_states, generator)
-    place = dict(zip(MISSED, missed(c, value, score, worlds), strict=True))
     rows = []
     for network in range(c.num_seeds):
         whole = {"msve": own[network], "msve_640": long[network], "gain": fits[network].mean_gain}
-        whole |= {"explained": share[network]} | common
-        whole |= {name: x[network] for name, x in (distance | place).items()}
+        whole |= {"explained": share[network]} | {name: x[network] for name, x in distance.items()} | common
         for layer in range(c.num_layers):
             k = layer % len(value)
             part = dict(zip("abc", run.rows[-1, k, network].tolist(), strict=True))
