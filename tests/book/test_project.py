@@ -81,7 +81,8 @@ def test_version_is_said_once():
 CORE = {
     *("_validation", "_arguments", "reduction", "mrp", "mdp", "gymnasium_tasks", "policies", "rollouts"),
     *("softmax_td", "policy_improvement", "contraction"),
-    *("attention", "softmax_transformer", "linear_transformer", "plots", "tables"),
+    *("attention", "streamed_attention", "long_contexts", "softmax_transformer", "linear_transformer"),
+    *("plots", "tables"),
 }
 """The rooms that every study may use. A new one serves more than one chapter, or it belongs in a study."""
 
@@ -233,3 +234,10 @@ def test_every_room_is_on_the_api_page():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if not path.stem.startswith("_") and not name.startswith("icrl.claims."):
             assert re.search(rf"automodule:: {re.escape(name)}$", page, re.MULTILINE), name
+
+
+def test_every_core_room_is_where_a_newcomer_looks():
+    """In the table that says where things are."""
+    table = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = [f"icrl/{path.name}" for path in (ROOT / "icrl").glob("*.py") if path.stem in CORE]
+    assert [room for room in rooms if room not in table] == []
