@@ -98,8 +98,8 @@ SWEEP = Sweep(
     tables,
     full={
         "batch": 250,
-        "batched": 4000,
-        "strict": 60_000,
+        "batched": 40_000,
+        "strict": 300_000,
         "short": 50_000,
         "half": 20_000,
         "changed": 4000,

