@@ -19,6 +19,8 @@ def array(name, value, ndim=None):
 
 def _numeric(name, value, kinds, rule):
     """A NumPy array of one of these dtype kinds: strings, objects, complex and ragged input are refused."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, whose mask would be lost; it must be {rule}")
     try:
         result = np.asarray(value)
     except (TypeError, ValueError, RuntimeError):
@@ -30,6 +32,41 @@ def _numeric(name, value, kinds, rule):
 
 def _entry(name, where):
     return f"{name}{list(where)}" if where else name
+
+
+def in_range(result, name, what):
+    """The result itself, if it is finite: finite arguments whose result is not are refused by their name."""
+    if not np.isfinite(result).all():
+        raise ValueError(f"{name} has entries so large that {what} leaves the range of float64")
+    return result
+
+
+def conditioned(name, matrix, limit=1e12):
+    """Refuses matrices (the last two axes) whose linear systems float64 does not resolve."""
+    condition = np.max(np.linalg.cond(matrix)) if np.isfinite(matrix).all() else np.inf
+    if not condition <= limit:
+        raise ValueError(
+            f"{name} gives a linear system of condition {condition:.0e}; it must be below {limit:.0e}, else "
+            "its solution is lost to rounding"
+        )
+
+
+def scores(features, others=None):
+    """Inner products of the rows of finite features, refused where they overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):  # refused in the next line
+        result = features @ (features if others is None else others).T
+    return in_range(result, "features", "a score, an inner product of two rows,")
+
+
+def iterates(values, name):
+    """The values themselves, one row for each update, if no update leaves the range of float64."""
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{name} is {len(values) - 1}, but update {bad[0]} leaves the range of float64: the iteration "
+            "diverges, or rewards or step_size are too large"
+        )
+    return values
 
 
 def shaped(name, value, shape, rule):
@@ -91,7 +128,7 @@ def positive(name, value):
 
 def count(name, value, minimum):
     """An integer that is at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise ValueError(f"{name} is {value!r}; it must be an integer")
     if value < minimum:
         raise ValueError(f"{name} is {value}; it must be at least {minimum}")
@@ -190,7 +227,9 @@ def step_sizes(value, num_layers):
 
 def width(reward_range, rewards):
     """Width of the range of the rewards, after a check that it is one and holds what was seen."""
-    low, high = shaped("reward_range", reward_range, (2,), "the lowest and the highest reward")
+    low, high = shaped("reward_range", reward_range, (2,), "the lowest and the highest reward").tolist()
+    if not np.isfinite(high - low):
+        raise ValueError(f"reward_range is ({low:g}, {high:g}), wider than the range of float64")
     if low > high:
         raise ValueError(f"reward_range is ({low:g}, {high:g}); the lowest reward must come first")
     outside = np.flatnonzero((rewards < low) | (rewards > high))
@@ -214,3 +253,35 @@ def reward_of_state(sources, rewards, num_states):
             f"{reward[sources[k]]:g}; the reward must be a function of the state"
         )
     return reward
+
+
+def option(name, value, options):
+    """One of the options, compared with each."""
+    if not any(type(value) is type(known) and value == known for known in options):
+        raise ValueError(f"{name} is {short(value)}; it must be {' or '.join(map(repr, options))}")
+    return value
+
+
+def generator(name, value):
+    """Refuses what is no source of randomness of NumPy."""
+    if not isinstance(value, np.random.Generator):
+        raise ValueError(f"{name} is {short(value)}; it must be a numpy.random.Generator")
+    return value
+
+
+def short(value):
+    """Its text, not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def readable(question, otherwise):
+    """The answer to a question about a tensor's entries, or this where it has none yet.
+
+    Under ``torch.func.vmap``, while tracing, and on the device ``meta`` a tensor stands for entries that
+    nobody can look at; PyTorch then raises a RuntimeError.
+    """
+    try:
+        return question()
+    except RuntimeError:
+        return otherwise

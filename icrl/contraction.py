@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Real
 
 from icrl import _validation as valid
 from icrl.mrp import MarkovRewardProcess
+from icrl.reduction import deviation, discounted
 
 
 def population_matching(
@@ -37,8 +38,9 @@ def population_matching(
     distribution = valid.shaped("distribution", distribution, (len(features),), "one entry for each state")
     distribution = valid.stochastic("distribution", distribution)
     with np.errstate(divide="ignore"):  # log(0) = -inf is meant: weight 0
-        scores = features @ features.T + np.log(distribution)
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        scores = valid.scores(features) + np.log(distribution)
+    with np.errstate(over="ignore"):  # a difference beyond the range of float64 is a weight of 0
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -72,9 +74,7 @@ def poisson_solution(process: MarkovRewardProcess) -> Float[np.ndarray, "S S"]:
     Raises:
         ValueError: the stationary distribution is not unique.
     """
-    mu = process.stationary_distribution()
-    identity = np.eye(process.num_states)
-    return np.linalg.solve(identity - process.transition + mu, identity - mu)
+    return deviation(process.transition, process.stationary_distribution())
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ def population_bound(
     return PopulationBound(float(rate), float(noise / (1 - rate)), required)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def slow_eigenvalue(
     features: Float[np.ndarray, "S d"],
     visits: Real[np.ndarray, " S"],
@@ -171,17 +172,19 @@ def slow_eigenvalue(
         )
     others = np.delete(features, t, axis=0)
     # In the space of the kernel: the derivative at x(s), and what is left of it beyond the other states.
-    # All divided by exp(|x(s)|^2) with the features moved by -x(s), so that large norms do no harm.
+    # Features moved by -x(s) and the kernel brought to a unit diagonal, so that large norms do no harm.
     moved = others - features[s]
-    gram = np.exp(moved @ moved.T)
-    slope = moved @ direction
+    squares = np.sum(moved**2, axis=1)
+    gram = np.exp(moved @ moved.T - (squares[:, None] + squares) / 2)
+    slope = np.exp(-squares / 2) * (moved @ direction)
+    valid.conditioned("features", gram)
     left = direction @ direction - slope @ np.linalg.solve(gram, slope)
     weights = np.exp(moved @ features[s]) * np.delete(visits, t)  # of what s hears, divided by its own
     normaliser = weights.sum() + visits[t]
-    resolvent = np.linalg.inv(np.eye(len(visits)) - process.discount * process.transition)
     w = np.zeros(len(visits))
     w[s], w[t] = 1, -1
-    return float(left / (normaliser * (w @ resolvent @ (w / visits))))
+    between = discounted(process.transition, process.discount, (w / visits)[:, None])[:, 0]
+    return float(valid.in_range(left / (normaliser * (w @ between)), "features", "the eigenvalue"))
 
 
 def hoeffding_radius(
@@ -287,10 +290,10 @@ def certificate(
     bellman = np.eye(len(visited)) - discount * transition
     matrix = np.eye(len(visited)) - alpha * population_matching(features[visited], visits / n) @ bellman
 
-    estimate = np.linalg.solve(bellman, reward)
     noise = hoeffding_radius(visits, num_states=num_states, num_transitions=n, span=span, delta=delta)
+    estimate, spread = discounted(transition, discount, np.column_stack([reward, noise])).T
     # Both values lie in the range of rewards over 1 - gamma, so no error can exceed its width.
-    radius = np.minimum(discount * np.linalg.solve(bellman, noise), span)
+    radius = np.minimum(discount * spread, span)
     rate, initial = float(np.abs(matrix).sum(axis=1).max()), float(np.abs(estimate).max())
     with np.errstate(over="ignore", invalid="ignore"):  # a divergent run has the bound inf
         decayed = float(np.float64(rate) ** num_layers * initial) if initial else 0.0

@@ -15,7 +15,11 @@ from icrl import _validation as valid
 from icrl.gymnasium_tasks import read_table
 from icrl.mrp import MarkovRewardProcess
 from icrl.mrp import _cumulative as cumulative
+from icrl.reduction import _discounted
 from icrl.rollouts import Rollout, rollout_batch
+
+ROUNDING = 2.0**-50
+"""Times ``S``: share of a state's size below which one action value does not beat another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,23 +98,36 @@ class MarkovDecisionProcess:
         return MarkovRewardProcess(transition.reshape(pairs, pairs), self.reward.ravel(), self.discount)
 
     def q_values(self, policy: Float[np.ndarray, "S A"]) -> Float[np.ndarray, "S A"]:
-        """Exact action values of the policy: ``r + gamma P v``, with ``v`` from a linear solve."""
+        """Exact action values of the policy: ``r + gamma P v``, with ``v`` solved for exactly."""
         return self._backup(self.under(policy).value())
 
     def optimal_q(self) -> Float[np.ndarray, "S A"]:
-        """The optimal action values, by policy iteration: exact up to rounding.
+        """The optimal action values, by policy iteration: exact up to rounding, state by state.
 
-        An action is replaced only by one that is better beyond rounding, so ties cannot cycle.
+        An action is replaced only by one that is better beyond rounding, ``2**-50 S`` of what the pair would
+        be worth with the rewards ``|r|``: rewards of 1e12 elsewhere hide nothing. No policy is tried twice.
+
+        Raises:
+            ValueError: a value leaves the range of float64.
         """
         every = np.arange(self.num_states)
         actions = self.reward.argmax(axis=1)
+        tried = set()
         while True:
-            q = self.q_values(np.eye(self.num_actions)[actions])
-            gain = q.max(axis=1) - q[every, actions]
-            better = gain > 1e-12 * max(1.0, np.abs(q).max())
-            if not better.any():
+            tried.add(actions.tobytes())
+            rewards = self.reward[every, actions]
+            # What the state would be worth with rewards |r|: its rounding errors are a small share of that.
+            both = np.column_stack([rewards, np.abs(rewards)])
+            both = _discounted(self.transition[every, actions], self.discount, both)
+            value, size = valid.in_range(both, "reward", "a value").T
+            q = self._backup(value)
+            size = np.abs(self.reward) + self.discount * self.transition @ size
+            gain = q - q[every, actions][:, None]
+            gain[gain <= ROUNDING * len(q) * np.maximum(size, size[every, actions][:, None])] = 0
+            better = gain.max(axis=1) > 0
+            actions = np.where(better, gain.argmax(axis=1), actions)
+            if actions.tobytes() in tried:
                 return q
-            actions = np.where(better, q.argmax(axis=1), actions)
 
     def value_iteration(self, num_iterations: int) -> Float[np.ndarray, "S A"]:
         """Action values after ``k`` optimal backups of zero; within ``gamma^k max|q*|`` of the optimum."""
@@ -140,7 +157,9 @@ class MarkovDecisionProcess:
         return Rollout(*(array[0] for array in batch))
 
     def _backup(self, value):
-        return self.reward + self.discount * self.transition @ value
+        with np.errstate(over="ignore", invalid="ignore"):  # refused in the next line
+            backup = self.reward + self.discount * self.transition @ value
+        return valid.in_range(backup, "reward", "an action value")
 
     def _policy(self, policy):
         shape = self.reward.shape

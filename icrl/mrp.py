@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl.reduction import _discounted, _stationary
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +52,22 @@ class MarkovRewardProcess:
         return len(self.reward)
 
     def value(self) -> Float[np.ndarray, " S"]:
-        """The exact value ``v = (I - gamma P)^{-1} r``: expected discounted reward from each state."""
-        bellman = np.eye(self.num_states) - self.discount * self.transition
-        return np.linalg.solve(bellman, self.reward)
+        """The exact value ``v = (I - gamma P)^{-1} r``: expected discounted reward from each state.
+
+        Exact up to rounding for every discount below 1; its error in a state is below ``1e-15 S`` times what
+        that state would be worth with the rewards ``|r|``. See :func:`icrl.reduction.discounted`.
+
+        Raises:
+            ValueError: a value leaves the range of float64.
+        """
+        value = _discounted(self.transition, self.discount, self.reward[:, None])[:, 0]
+        return valid.in_range(value, "reward", "a value")
 
     def stationary_distribution(self) -> Float[np.ndarray, " S"]:
         """The stationary distribution ``mu = mu P``; transient states get 0.
 
-        Periodic chains are no obstacle: the distribution is the solution of a linear system, not
-        the limit of powers.
+        Periodic and nearly decomposable chains are no obstacle: states are taken out one by one, so that
+        every entry is right to a few roundings, however rare the state (:func:`icrl.reduction.stationary`).
 
         Raises:
             ValueError: the chain has several closed classes, hence several stationary
@@ -77,11 +85,8 @@ class MarkovRewardProcess:
                 "unique only where there is one"
             )
         inside = label == closed[0]
-        block = self.transition[np.ix_(inside, inside)]
-        size = len(block)
-        # mu (I - P + 11') = 1' holds for the stationary mu, and that matrix is invertible.
         mu = np.zeros(self.num_states)
-        mu[inside] = np.linalg.solve((np.eye(size) - block + 1).T, np.ones(size))
+        mu[inside] = _stationary(self.transition[np.ix_(inside, inside)])
         return mu
 
     def sample(

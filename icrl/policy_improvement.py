@@ -11,6 +11,7 @@ from jaxtyping import Float
 from icrl import _validation as valid
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def sarsa_update(
     weights: Float[np.ndarray, " d"],
     phi: Float[np.ndarray, "n d"],
@@ -40,9 +41,10 @@ def sarsa_update(
     for x, x_next, reward in zip(phi, phi_next, rewards, strict=True):
         td_error = reward + discount * weights @ x_next - weights @ x
         update += td_error * x
-    return weights + alpha * update / len(rewards)
+    return valid.in_range(weights + alpha * update / len(rewards), "phi, rewards or weights", "the update")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def actor_critic_update(
     weights: Float[np.ndarray, " d"],
     policy_weights: Float[np.ndarray, " k"],
@@ -84,7 +86,8 @@ def actor_critic_update(
         td_error = reward + discount * weights @ x_next - weights @ x
         critic += td_error * x
         actor += td_error * score
-    return weights + alpha * critic / len(rewards), policy_weights + beta * actor / len(rewards)
+    new = weights + alpha * critic / len(rewards), policy_weights + beta * actor / len(rewards)
+    return tuple(valid.in_range(x, "phi, rewards, scores or weights", "the update") for x in new)
 
 
 def _window(weights, phi, phi_next, rewards):

@@ -15,6 +15,7 @@ from icrl import _validation as valid
 from icrl.mrp import MarkovRewardProcess
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def softmax_kernel(
     features: Float[np.ndarray, "S d"], states: Int[np.ndarray, " n_plus_1"]
 ) -> Float[np.ndarray, "n S"]:
@@ -33,6 +34,7 @@ def softmax_kernel(
     kernel = np.empty((len(states) - 1, len(features)))
     for s, x in enumerate(features):
         scores = np.array([x @ features[source] for source in states[:-1]])
+        valid.in_range(scores, "features", "a score, an inner product of two rows,")
         weights = np.exp(scores - scores.max())  # the largest score is moved to 0: no overflow
         kernel[:, s] = weights / weights.sum()
     return kernel
@@ -66,6 +68,7 @@ def weighted_softmax_td(
     return kernel_td(softmax_kernel(features, states), states, rewards, discount, num_layers, step_size)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def priced_softmax_td(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],
@@ -86,9 +89,10 @@ def priced_softmax_td(
     for k, reward in enumerate(np.asarray(rewards, dtype=float)):
         total += reward + discount * v[k + 1] - v[k]
     price = total / len(rewards) / (1 - discount)
-    return np.vstack([values, v + price])
+    return valid.iterates(np.vstack([values, v + price]), "num_layers")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def kernel_td(
     kernel: Float[np.ndarray, "n S"],
     states: Int[np.ndarray, " n_plus_1"],
@@ -114,9 +118,10 @@ def kernel_td(
         td_errors = rewards + discount * v[1:] - v[:-1]
         for j, state in enumerate(states):
             values[layer + 1, j] = v[j] + alpha * np.sum(td_errors * kernel[:, state])
-    return values
+    return valid.iterates(values, "num_layers")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def tabular_td(
     states: Int[np.ndarray, " n_plus_1"],
     rewards: Float[np.ndarray, " n"],
@@ -141,9 +146,10 @@ def tabular_td(
         values[i + 1] = v
         for s in set(states[:-1].tolist()):
             values[i + 1, s] += alpha * td_errors[states[:-1] == s].mean()
-    return values
+    return valid.iterates(values, "num_iterations")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def linear_td(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],
@@ -167,7 +173,7 @@ def linear_td(
             x, x_next = features[states[k]], features[states[k + 1]]
             update += (reward + discount * weights[i] @ x_next - weights[i] @ x) * x
         weights[i + 1] = weights[i] + alpha * update / len(rewards)
-    return weights
+    return valid.iterates(weights, "num_iterations")
 
 
 def matching_matrix(
@@ -250,6 +256,7 @@ def iteration_matrix(
     return identity - alpha * matching @ (identity - process.discount * process.transition)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def fixed_point(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],
@@ -289,4 +296,5 @@ def fixed_point(
                 "states never visited it must be below 1e12, else their limit is lost to rounding"
             )
         limit[unseen] = matching[unseen] @ np.linalg.solve(matching[visited], process.value())
+        valid.in_range(limit, "rewards", "the limit")
     return limit[label]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from icrl import contraction as con
 from icrl import mrp, softmax_td
@@ -229,3 +230,27 @@ def test_refuses_population():
         con.population_bound(np.eye(3), process, 10, 0.1)
     with pytest.raises(ValueError, match="num_transitions is 0; it must be at least 1"):
         con.population_bound(5 * np.eye(3), process, 0, 0.1)
+
+
+@pytest.mark.bad_input
+def test_refuses_what_overflows_or_is_lost_to_rounding():
+    large = np.full((2, 1), 1e200)
+    refused("features has entries so large that a score, ...", con.population_matching, large, [0.5, 0.5])
+    sharp = con.population_matching(np.array([[1e154], [-1e154]]), np.array([0.5, 0.5]))
+    np.testing.assert_array_equal(sharp, np.eye(2))
+    process = mrp.MarkovRewardProcess(np.full((3, 3), 1 / 3), np.zeros(3), 0.9)
+    alike = np.array([[1.0], [1.0], [3.0]])
+    refused(
+        "features gives a linear system of condition ...",
+        con.slow_eigenvalue,
+        np.vstack([alike, alike[:1]]),
+        np.ones(4),
+        mrp.MarkovRewardProcess(np.full((4, 4), 0.25), np.zeros(4), 0.9),
+        (2, 3),
+        np.ones(1),
+    )
+    refused(
+        "reward_range is (-1e+308, 1e+308), wider than the range of float64",
+        con.certificate, np.eye(2), [0, 1, 0], [0.0, 0.0], 0.9, (-1e308, 1e308), 3, 0.1,
+    )  # fmt: skip
+    assert con.poisson_solution(process).shape == (3, 3)

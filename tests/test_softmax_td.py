@@ -440,3 +440,22 @@ def test_refuses_features_too_alike():
     """The interpolant of an unvisited state would be rounding error."""
     message = "features of the visited states give an attention matrix of condition ...; ... below 1e12, ..."
     refused(message, td.fixed_point, [[1e-9], [2e-9], [1.0]], GIVEN_STATES, GIVEN_REWARDS, 0.5)
+
+
+@pytest.mark.bad_input
+def test_what_overflows_is_refused_by_name():
+    """Finite input, infinite output: the argument and the update are named; just below, the limit."""
+    context = [0, 1, 0], [1.0, -1.0]
+    large = np.array([[1e155], [-1e155]])
+    refused("features has entries so large that a score, ...", td.softmax_kernel, large, [0, 1, 0])
+    kernel = td.softmax_kernel(large / 10, [0, 1, 0])
+    np.testing.assert_array_equal(
+        kernel, np.eye(2)
+    )  # differences beyond the range of float64 are weights of 0
+    process, features = divergent_mrp()
+    states = np.array([0, 1, 0, 1, 0, 2, 1, 0])
+    rewards = process.reward[states[:-1]]
+    run = lambda layers: td.weighted_softmax_td(features, states, rewards, 0.999, layers, 9.0)  # noqa: E731
+    refused("num_layers is 3000, but update ... leaves the range of float64: ...", run, 3000)
+    refused("num_iterations is 2000, ...", td.tabular_td, *context, 2, 0.9, 2000, 9.0)
+    refused("num_iterations is 2000, ...", td.linear_td, np.eye(2), *context, 0.9, 2000, 9.0)

@@ -44,7 +44,8 @@ def by_counts(features, states, process):
     visited = np.flatnonzero(counts)
     seen = np.zeros((process.num_states, process.num_states))
     np.add.at(seen, (states[:-1], states[1:]), 1)
-    matching = counts[visited] * np.exp((features @ features.T)[np.ix_(visited, visited)])
+    scores = (features @ features.T)[np.ix_(visited, visited)]
+    matching = counts[visited] * np.exp(scores - scores.max(axis=1, keepdims=True))
     matching /= matching.sum(axis=1, keepdims=True)
     return visited, counts[visited], seen[visited] / counts[visited, None], matching
 

@@ -15,6 +15,7 @@ from icrl import _validation as valid
 from icrl.gradient_flow.experiment import Experiment, behaviour, lesson
 from icrl.gradient_flow.worlds import Window, Worlds
 from icrl.policies import epsilon_greedy
+from icrl.reduction import discounted
 
 LARGEST = 1e9
 """A run whose memory holds a larger number (or NaN) has diverged, and keeps the last memory before."""
@@ -198,8 +199,12 @@ def deploy(
 
 def _best_values(transition, reward, discount, epsilon=0.0):
     """Optimal action values among policies that explore with ``epsilon``, by value iteration, to 1e-12."""
-    q = np.zeros_like(reward)
-    for _ in range(1 + int(np.ceil(np.log(1e-13) / np.log(max(discount, 1e-3))))):
+    q, backups = np.zeros_like(reward), 1 + int(np.ceil(np.log(1e-13) / np.log(max(discount, 1e-3))))
+    if backups > 100_000:
+        raise ValueError(
+            f"discount is {discount}; it must be below 0.9997, else value iteration does not end"
+        )
+    for _ in range(backups):
         value = (1 - epsilon) * q.max(-1) + epsilon * q.mean(-1)
         q = reward + discount * (transition @ value[..., None, :, None])[..., 0]
     return q
@@ -246,6 +251,7 @@ def from_data(kind: str, worlds: Worlds, history: Sequence[Window]) -> Float[np.
             matrix += phi[:, :-1].swapaxes(1, 2) @ (phi[:, :-1] - worlds.discount * phi[:, 1:])
             vector += (phi[:, :-1].swapaxes(1, 2) @ window.rewards[..., None])[..., 0]
         matrix += 1e-3 * np.trace(matrix, axis1=1, axis2=2)[:, None, None] / d * np.eye(d)
+        valid.conditioned("history", matrix)
         return epsilon_greedy(worlds.action_values(np.linalg.solve(matrix, vector[..., None])[..., 0]), 0.0)
     counts, paid = np.zeros((batch, size, actions, size)), np.zeros((batch, size, actions))
     each = np.arange(batch)[:, None]
@@ -279,7 +285,7 @@ def values(
         raise ValueError(f"weighting is {weighting!r}; it must be 'start' or 'states'")
     chain = np.einsum("...bsa,bsat->...bst", policies, worlds.transition, optimize=True)
     reward = (policies * worlds.reward).sum(-1)
-    value = np.linalg.solve(np.eye(chain.shape[-1]) - worlds.discount * chain, reward[..., None])[..., 0]
+    value = discounted(chain, worlds.discount, reward[..., None])[..., 0]
     return value.mean(-1) if weighting == "states" else (worlds.start * value).sum(-1)
 
 

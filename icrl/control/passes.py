@@ -13,6 +13,7 @@ from icrl import _validation as valid
 from icrl.contraction import Certificate, certificate
 from icrl.control.updaters import DECIMALS, greedy
 from icrl.mdp import MarkovDecisionProcess
+from icrl.reduction import discounted
 
 
 def _soft(policy, epsilon):
@@ -82,8 +83,7 @@ def improvement(
     bracket = gap - moved * span
     chosen = greedy(estimate, epsilon)
     chain = process.under(chosen)
-    along = np.eye(len(gap)) - process.discount * chain.transition
-    promised = (1 - epsilon) * np.linalg.solve(along, bracket)
+    promised = (1 - epsilon) * discounted(chain.transition, process.discount, bracket[:, None])[:, 0]
     gained = chain.value() - process.under(policy).value()
     return Improvement(chosen, gap, span, moved, bracket, promised, gained)
 

@@ -10,6 +10,7 @@ from scipy import sparse
 from icrl import _validation as valid
 from icrl.control.updaters import greedy
 from icrl.mdp import MarkovDecisionProcess
+from icrl.reduction import discounted
 
 
 class Scores(NamedTuple):
@@ -96,8 +97,8 @@ class _World(NamedTuple):
         axes = "bsa,sat->bst" if one else "bsa,bsat->bst"
         chain = np.einsum(axes, policy, transition, optimize=True)
         reward = (policy * self.reward[self.kind]).sum(axis=2)
-        start, size = self.start[self.kind], chain.shape[-1]
-        value = np.linalg.solve(np.eye(size) - self.discount * chain, reward[..., None])[..., 0]
+        start = self.start[self.kind]
+        value = discounted(chain, self.discount, reward[..., None])[..., 0]
         value = (start * value).sum(axis=1)
         if not self.ends:
             return value, np.full(len(value), np.nan), np.full(len(value), np.nan)

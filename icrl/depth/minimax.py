@@ -15,6 +15,7 @@ from scipy.optimize import linprog
 
 from icrl import _validation as valid
 from icrl.mrp import MarkovRewardProcess
+from icrl.reduction import discounted
 
 
 def td_polynomial(num_layers: int) -> Float[np.ndarray, " L"]:
@@ -78,7 +79,7 @@ def best_on_chain(
         powers.append(process.discount * process.transition @ powers[-1])
     if averaging:
         powers.append(np.tile(process.stationary_distribution(), (size, 1)))
-    basis, truth = np.stack(powers), np.linalg.inv(bellman)
+    basis, truth = np.stack(powers), discounted(process.transition, process.discount, np.eye(size))
     if rewards == "value":
         basis, truth = basis @ bellman, np.eye(size)
     if states is not None:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from icrl import _validation as valid
 from icrl.contraction import population_iteration_matrix, population_matching
 from icrl.mrp import MarkovRewardProcess
+from icrl.reduction import stationary
 
 
 def population_operator(
@@ -26,7 +27,9 @@ def unnormalised_operator(
     """``G D_mu (I - gamma P)``: the exponential kernel without the normalisation of the softmax."""
     features = valid.array("features", features, 2)
     valid.shaped("features", features, (process.num_states, features.shape[1]), "one row for each state")
-    kernel = np.exp(features @ features.T) * process.stationary_distribution()
+    with np.errstate(over="ignore"):  # refused in the next line
+        kernel = valid.in_range(np.exp(valid.scores(features)), "features", "an exponential kernel")
+    kernel = kernel * process.stationary_distribution()
     return kernel @ (np.eye(process.num_states) - process.discount * process.transition)
 
 
@@ -127,10 +130,10 @@ def measure(
         ``min_s M(s, s) / ((1 + gamma) / 2)``; Assumption 5.1 of Xie et al. (2026) asks that it exceed 1.
         ``margin``: smallest real part of an eigenvalue of ``B``.
     """
-    size = transition.shape[-1]
-    system = np.eye(size) - transition.swapaxes(-1, -2) + 1
-    mu = np.linalg.solve(system, np.ones((len(system), size, 1)))[..., 0]
-    scores = features @ features.swapaxes(-1, -2)
+    size, mu = transition.shape[-1], stationary(transition)
+    features = valid.array("features", features, 3)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused in the next line
+        scores = valid.in_range(features @ features.swapaxes(-1, -2), "features", "a score")
     highest = scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores - highest) * mu[:, None, :]
     totals = weights.sum(axis=-1, keepdims=True)

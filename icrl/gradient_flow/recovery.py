@@ -91,7 +91,9 @@ def unseen_data(
         return np.zeros((m, 0))
     t = np.ones(d)
     if setting.features == "fixed":
-        t = np.linalg.solve(valid.array("table", table, 3).reshape(d, d), t)
+        rows = valid.array("table", table, 3).reshape(d, d)
+        valid.conditioned("table", rows)
+        t = np.linalg.solve(rows, t)
     z = np.concatenate([setting.discount * t, -t, [0.0]])
     return (z / np.linalg.norm(z))[:, None]
 

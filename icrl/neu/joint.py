@@ -15,6 +15,7 @@ from torch.autograd.functional import jacobian
 
 from icrl import _validation as valid
 from icrl.mrp import MarkovRewardProcess
+from icrl.reduction import deviation
 
 LARGEST_LENGTH = 512
 """Context length above which the sum over tables is refused."""
@@ -146,7 +147,9 @@ def _layers(process, features, tables, depths, alpha):
     """Values ``(T, 2)`` and gradients ``(T, 2, E)`` of a query in each state, at each depth in turn."""
     d, gamma = features.shape[1], process.discount
     visits = tables.sum(axis=2)
-    heard = np.exp(features @ features.T) * visits[:, None]
+    with np.errstate(divide="ignore"):  # log(0) = -inf is meant: weight 0
+        heard = valid.scores(features) + np.log(visits)[:, None]
+    heard = np.exp(heard - heard.max(axis=2, keepdims=True))
     heard /= heard.sum(axis=2, keepdims=True)
     chain = tables / np.maximum(visits, 1)[..., None]
     fixed = np.broadcast_to(np.column_stack([features, process.reward]), (len(tables), 2, d + 1))
@@ -193,8 +196,7 @@ def joint_slope(process: MarkovRewardProcess, features: Float[np.ndarray, "S d"]
     def slope(pairs):
         visits = pairs.reshape(size, size).sum(1)
         chain = pairs.reshape(size, size) / visits[:, None]
-        heard = torch.exp(x @ x.mT) * visits
-        heard = heard / heard.sum(1, keepdim=True)
+        heard = (x @ x.mT + visits.log()).softmax(1)
         v = value(pairs)
         tokens = torch.cat([x, r[:, None], (gamma * chain @ v)[:, None], v[:, None]], 1)
         return torch.linalg.solve(eye - gamma * chain, heard @ tokens)
@@ -218,9 +220,8 @@ def joint_slope(process: MarkovRewardProcess, features: Float[np.ndarray, "S d"]
 def _pair_statistics(P, mu):
     """``n`` times the mean deviation of pair frequencies given the last state, and their covariance."""
     size, pairs = len(mu), (mu[:, None] * P).ravel()
-    ones = np.outer(np.ones(size), mu)
     reversed_chain = mu * P.T / mu[:, None]
-    past, future = (np.linalg.inv(np.eye(size) - T + ones) - ones for T in (reversed_chain, P))
+    past, future = (deviation(T, mu) for T in (reversed_chain, P))
     # given[b, (a, c)]: probability that the pair (a, c) ends in the state b
     given = np.einsum("bc,ca->bac", np.eye(size), reversed_chain).reshape(size, -1)
     along = (mu[:, None] * P)[:, :, None, None] * (future[:, :, None] * P)[None]

@@ -13,6 +13,7 @@ from icrl import _validation as valid
 from icrl.contraction import population_matching
 from icrl.mrp import MarkovRewardProcess
 from icrl.neu.loss import TaskDistribution
+from icrl.reduction import discounted
 from icrl.softmax_td import empirical_model, empirical_process, matching_matrix
 
 
@@ -164,6 +165,7 @@ def asymptotics(
     heard = gamma**2 * matching @ variance
     still = heard[:, None] * np.column_stack([x, values])
     target_limit = np.zeros(tokens.shape[1])
+    valid.conditioned("features", matching @ bellman)
     target_limit[[*range(x.shape[1]), -1]] = np.linalg.solve(matching @ bellman, still)[here[-1]]
     # A column's reward and target entries, 0 in the query column; what each layer adds to its tangent.
     added = np.zeros((len(states), 2))
@@ -172,10 +174,14 @@ def asymptotics(
     uneven = gamma * added[1:] - added[:-1]
     means = [empirical_model(here, column, len(visited))[0] for column in uneven.T]
     target_slope = np.zeros(tokens.shape[1])
-    target_slope[-3:-1] = np.linalg.solve(bellman, np.stack(means, 1))[here[-1]]
+    right = np.column_stack([np.stack(means, 1), tokens, matching @ tokens])
+    means, ahead, heard_ahead = np.split(
+        discounted(process.transition, gamma, right)[here[-1]], [2, 2 + tokens.shape[1]]
+    )
+    target_slope[-3:-1] = means
     return Asymptotics(
-        np.linalg.solve(bellman, tokens)[here[-1]] / alpha,
-        np.linalg.solve(bellman, matching @ tokens)[here[-1]],
+        ahead / alpha,
+        heard_ahead,
         target_limit,
         target_slope,
     )

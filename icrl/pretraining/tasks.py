@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl.reduction import _stationary
 
 WORLDS = ("boyan", "loop", "random")
 """What can be drawn, in this order chains that move on by one or two and restart, rings, dense chains."""
@@ -26,15 +27,23 @@ class Worlds(NamedTuple):
     reward: Float[Tensor, "*b S"]
 
     def value(self, discount: float) -> Float[Tensor, "*b S"]:
-        """The exact value ``(I - gamma P)^{-1} r`` of every state."""
+        """The exact value ``(I - gamma P)^{-1} r`` of every state, at least to three digits of the dtype.
+
+        Raises:
+            ValueError: the system's condition, ``(1 + gamma) / (1 - gamma)`` at most, is beyond that.
+        """
+        least = 1e3 * torch.finfo(self.reward.dtype).eps
+        if 1 - valid.discount(discount) < 2 * least:
+            raise ValueError(
+                f"discount is 1 - {1 - discount:.3g}; it must be at most 1 - {2 * least:.3g}, else values in "
+                f"{self.reward.dtype} are lost to rounding"
+            )
         eye = torch.eye(self.reward.shape[-1]).to(self.reward)
         return torch.linalg.solve(eye - valid.discount(discount) * self.transition, self.reward)
 
     def stationary_distribution(self) -> Float[Tensor, "*b S"]:
-        """``mu = mu P``, from a linear system; the chains must have one closed class each."""
-        eye = torch.eye(self.reward.shape[-1]).to(self.reward)
-        # mu (I - P + 11') = 1' holds for the stationary mu, and that matrix is invertible.
-        return torch.linalg.solve((eye - self.transition + 1).mT, torch.ones_like(self.reward))
+        """``mu = mu P``, by state reduction; the chains must be irreducible."""
+        return _stationary(self.transition)
 
 
 def random_worlds(

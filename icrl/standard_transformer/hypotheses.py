@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl.reduction import _stationary
 from icrl.standard_transformer.prompts import Prompts, support
 
 
@@ -147,9 +148,9 @@ def bayes(
     drawn = torch._standard_gamma(shape.double(), generator=generator).to(shape) * allowed
     drawn = drawn / drawn.sum(-1, keepdim=True)
     eye = torch.eye(size).to(drawn)
-    stationary = torch.linalg.solve((eye - drawn + 1).mT, torch.ones_like(drawn[..., 0]))
+    stationary = _stationary(drawn)
     first = prompts.first.expand(num_draws, *prompts.first.shape)[..., None]
-    weight = stationary.gather(-1, first).clamp(min=0)
+    weight = stationary.gather(-1, first)
     weight = weight / weight.sum(0)
     inverse = torch.linalg.inv(eye - discount * drawn)
     return (weight[..., None] * inverse).sum(0) @ model.filled
