@@ -28,7 +28,7 @@ OWN: dict[str, tuple[Callable[[float, float], Updater], tuple[float, ...]]] = {
     "linear, optimistic": (lambda a, top: Started(LinearSarsa(a), top), BLOCK_STEPS),
     "softmax, visited": (lambda a, top: SoftmaxPairs(8, 4.0, a, "visited"), (0.05, 0.1, 0.2, 0.5)),
     "softmax, all": (lambda a, top: SoftmaxPairs(8, 4.0, a, "all"), (0.01, 0.02, 0.05, 0.1)),
-    "actor-critic": (lambda a, top: ActorCritic(a, a), (0.02, 0.1, 0.5, 2.0)),
+    "actor-critic": (lambda a, top: ActorCritic(a, a), (0.5, 2.0, 4.0, 8.0)),
     "SARSA": (lambda a, top: Tabular("sarsa", a), TABLE_STEPS),
     "expected SARSA": (lambda a, top: _expected(a), TABLE_STEPS),
     "expected SARSA, centred": (lambda a, top: Centred(_expected(a)), TABLE_STEPS),
@@ -37,8 +37,8 @@ OWN: dict[str, tuple[Callable[[float, float], Updater], tuple[float, ...]]] = {
 }
 """Learners by name: what to make of a step size and of the largest return, and the step sizes tried."""
 
-SERVED = ("lake", "slippery lake", "large lake", "cliff", "taxi")
-"""The worlds, those of Gymnasium; for random ones see :mod:`icrl.control.softmax_comparison`."""
+SERVED = ("lake",)
+"""The worlds; for random ones see :mod:`icrl.control.softmax_comparison`."""
 
 
 def own_steps_tried(*, world: str, learner: str, runs: int, windows: int, seed: int) -> list[dict]:
@@ -72,7 +72,8 @@ def best_own_steps(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
         key, merit = (row["world"], row["learner"]), (float(row["success"] or 0), float(row["share"]))
         if key not in best or merit >= best[key][0]:
             best[key] = merit, float(row["step_size"])
-    return {key: step for key, (_, step) in best.items()}
+    order = dict.fromkeys((row["world"], row["learner"]) for row in rows)
+    return {key: best[key][1] for key in order}
 
 
 def own_step_row(*, world: str, learner: str, step_size: float, runs: int, windows: int, seed: int) -> dict:
