@@ -63,7 +63,7 @@ def score(
 
 
 MANY_STATES = 200
-"""From so many states on, policies of one world are scored by sparse algebra: in Taxi 25 times faster."""
+"""From so many states on, policies of one world are scored by sparse algebra, in Taxi 25 times faster."""
 
 
 class _World(NamedTuple):
