@@ -124,6 +124,20 @@ def test_baselines_by_hand():
     assert said["certainty equivalence"] == pytest.approx(value)
 
 
+def test_best_linear_rule_beats_those_it_contains_where_it_was_fitted():
+    c = replace(TINY, num_layers=3, discount=0.9)
+    tasks, fresh = (emergence.fresh_tasks(c, 400, generator(k)) for k in (5, 6))
+    truth = emergence.at_query(tasks.worlds.value(0.9), tasks)[0]
+    rules = emergence.baselines(c, tasks)
+    del rules["certainty equivalence"]  # the others are linear in the terms
+    fitted = (emergence.best_linear(c, tasks, tasks) - truth).square().mean()
+    assert all(fitted <= (x - truth).square().mean() for x in rules.values())
+    assert not torch.allclose(emergence.best_linear(c, fresh, tasks), emergence.best_linear(c, tasks, tasks))
+    again = emergence.best_linear(c, tasks, fresh)  # half the rewards, half the value
+    half = fresh._replace(worlds=fresh.worlds._replace(reward=fresh.worlds.reward / 2))
+    torch.testing.assert_close(emergence.best_linear(c, tasks, half), again / 2)
+
+
 def test_on_the_exact_chain_the_construction_is_the_truncated_series():
     """Sharp attention, long worlds: r + gamma P r + ..., L terms."""
     c = replace(TINY, num_layers=4, inverse_temperature=1.0)
