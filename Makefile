@@ -53,9 +53,9 @@ test-newest:
 	_build/newest/bin/python -m pip install -q -e '.[book,test]'
 	$(MAKE) pages checks BIN=_build/newest/bin
 
-# Speed of pretraining over a literal trainer, in one run on one thread.
+# Speed against baselines and against what this machine could do, in one run on one thread.
 bench: .venv/installed
-	$(BIN)/python tests/pretraining/bench_pretraining.py
+	$(BIN)/python tests/bench.py
 
 # The long runs behind book/data, hours together. One of them: make sweep NAME=control; what it can be told:
 # make sweep NAME=control OPTIONS=--help. Finished tasks are kept in _build/sweeps.
