@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 
 # With -j, a page would be looked at before it is whole.
 .NOTPARALLEL:
-.PHONY: book test pages checks units browser test-lowest test-newest bench sweep sweeps lab notebooks lock clean
+.PHONY: book test pages checks units browser test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
 
 book: .venv/installed pages
 	@echo; echo "Open this page: $(CURDIR)/$(PAGE)"
@@ -52,6 +52,10 @@ test-newest:
 	"$(PYTHON)" -m venv --clear _build/newest
 	_build/newest/bin/python -m pip install -q -e '.[book,test]'
 	$(MAKE) pages checks BIN=_build/newest/bin
+
+# Small wrong programs by the hundred: which of them does no test notice? make mutants OPTIONS="--module mrp"
+mutants: .venv/installed
+	$(BIN)/python tests/mutation.py $(OPTIONS)
 
 # Speed against baselines and against what this machine could do, in one run on one thread.
 bench: .venv/installed
