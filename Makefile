@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 
 # With -j, a page would be looked at before it is whole.
 .NOTPARALLEL:
-.PHONY: book test pages checks units browser test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
+.PHONY: book test pages checks units browser pdf links test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
 
 book: .venv/installed pages
 	@echo; echo "Open this page: $(CURDIR)/$(PAGE)"
@@ -39,6 +39,14 @@ browser:
 	elif command -v apt-get >/dev/null; then $$(command -v sudo) apt-get install -y chromium chromium-driver; \
 	elif command -v brew >/dev/null; then brew install --cask chromium chromedriver; \
 	else echo "Install Chromium and chromedriver, under these names on the PATH"; exit 1; fi
+
+# The whole book as one file, _build/icrl.pdf, printed by Chromium.
+pdf: .venv/installed pages browser
+	$(BIN)/python book/pdf.py
+
+# Asks every external address in the book whether it is there; needs a network.
+links: .venv/installed
+	$(BIN)/python book/links.py
 
 # The package alone, without the book's tests, with the lowest versions that pyproject.toml allows (Python 3.11).
 test-lowest:

@@ -201,6 +201,8 @@ def test_focused_and_exact_values_by_loops():
     value[..., -1, -3:] = torch.from_numpy(np.stack([rows, -rows], axis=1))
     score[..., :5, :5] = torch.from_numpy(scores)
     exact = emergence.on_exact_chain(ODD, value, score, tasks)
+    sampled = emergence.state_values(ODD, value, score, tasks)
+    asked = emergence.query_values(ODD, value, score, tasks)
     for i in range(6):
         reward, share, seen, query = context_of(tasks, i)
         own = np.where(share[:, None] > 0, np.eye(5), share)
@@ -208,12 +210,16 @@ def test_focused_and_exact_values_by_loops():
         chain = tasks.worlds.transition[0, i].numpy()
         mu = tasks.worlds.stationary_distribution()[0, i].numpy()
         for seed, sign in ((0, 1), (1, -1)):
-            values = np.zeros(5)
+            values, context = np.zeros(5), np.zeros(5)
             for layer in range(3):
-                weights = mu[:, None] * np.exp(ODD.inverse_temperature * scores[layer, seed])
-                heard = (weights / weights.sum(axis=0)).T  # listener, source
+                kernel = np.exp(ODD.inverse_temperature * scores[layer, seed])
                 a, b, c = sign * rows[layer]
+                heard = (mu[:, None] * kernel / (mu @ kernel)).T  # listener, source
                 values = values + heard @ (a * reward + b * 0.8 * chain @ values + c * values)
+                heard = (share[:, None] * kernel / (share @ kernel)).T
+                context = context + heard @ (a * reward + b * 0.8 * seen @ context + c * context)
+                np.testing.assert_allclose(sampled[layer + 1, seed, i], context, rtol=1e-9, atol=1e-12)
+            assert asked[seed, i].item() == pytest.approx(context[query], rel=1e-9)
             assert exact[seed, i].item() == pytest.approx(values[query], rel=1e-10)
 
 
