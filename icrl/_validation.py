@@ -80,6 +80,8 @@ def shaped(name, value, shape, rule):
 def stochastic(name, value):
     """A finite float64 array whose last axis holds probability distributions (to 1e-8)."""
     result = array(name, value)
+    if result.ndim == 0:
+        raise ValueError(f"{name} is {result}; it must be an array whose last axis is a distribution")
     rows = result.reshape(-1, result.shape[-1])
     bad = np.flatnonzero((rows.min(axis=1) < 0) | (np.abs(rows.sum(axis=1) - 1) > 1e-8))
     if len(bad):
@@ -190,7 +192,7 @@ def tensor(name, value):
     if not value.dtype.is_floating_point:
         raise ValueError(f"{name} has dtype {value.dtype}; it must be floating point")
     finite = value.isfinite()
-    if not finite.all():
+    if readable(lambda: not finite.all(), False):
         where = (~finite).nonzero()[0].tolist()
         raise ValueError(f"{_entry(name, where)} is {value[tuple(where)]}; every entry must be finite")
 
@@ -257,8 +259,8 @@ def reward_of_state(sources, rewards, num_states):
 
 def option(name, value, options):
     """One of the options, compared with each."""
-    if not any(type(value) is type(known) and value == known for known in options):
-        raise ValueError(f"{name} is {short(value)}; it must be {' or '.join(map(repr, options))}")
+    if not isinstance(value, str | int | float) or value not in options:
+        raise ValueError(f"{name} is {short(value)}; it must be one of {', '.join(map(str, options))}")
     return value
 
 

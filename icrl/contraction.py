@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess
 from icrl.reduction import deviation, discounted
 
@@ -44,6 +45,7 @@ def population_matching(
     return weights / weights.sum(axis=1, keepdims=True)
 
 
+@checked(finite=False)
 def population_iteration_matrix(
     features: Float[np.ndarray, "S d"], process: MarkovRewardProcess, step_size: float = 1.0
 ) -> Float[np.ndarray, "S S"]:
@@ -59,15 +61,19 @@ def population_iteration_matrix(
     return identity - alpha * matching @ (identity - process.discount * process.transition)
 
 
+@checked(finite=False)
 def assumption_margin(features: Float[np.ndarray, "S d"], process: MarkovRewardProcess) -> float:
     """``min_s M(s, s) - (1 + gamma) / 2``: Assumption 5.1 of Xie et al. (2026) holds iff this is positive.
 
     Every ``C`` up to this margin, and below ``(1 - gamma) / 2``, then serves in the assumption.
     """
+    features = valid.array("features", features, 2)
+    valid.shaped("features", features, (process.num_states, features.shape[1]), "one row for each state")
     matching = population_matching(features, process.stationary_distribution())
     return float(matching.diagonal().min() - (1 + process.discount) / 2)
 
 
+@checked(finite=False)
 def poisson_solution(process: MarkovRewardProcess) -> Float[np.ndarray, "S S"]:
     """Column ``s`` solves ``(I - P) g = 1_s - mu(s)``: what turns visit counts into martingales (ours).
 
@@ -96,6 +102,7 @@ class PopulationBound:
     required: int
 
 
+@checked(finite=False)
 def population_bound(
     features: Float[np.ndarray, "S d"], process: MarkovRewardProcess, num_transitions: int, delta: float
 ) -> PopulationBound:
@@ -137,6 +144,7 @@ def population_bound(
     return PopulationBound(float(rate), float(noise / (1 - rate)), required)
 
 
+@checked(finite=False)
 @np.errstate(over="ignore", invalid="ignore")  # refused by name
 def slow_eigenvalue(
     features: Float[np.ndarray, "S d"],
@@ -185,6 +193,7 @@ def slow_eigenvalue(
     return float(valid.in_range(left / (normaliser * (w @ between)), "features", "the eigenvalue"))
 
 
+@checked
 def hoeffding_radius(
     visits: Real[np.ndarray, " V"], *, num_states: int, num_transitions: int, span: float, delta: float
 ) -> Float[np.ndarray, " V"]:

@@ -152,7 +152,8 @@ class MarkovDecisionProcess:
             start: the first state, for instance the last one of the previous rollout; drawn from the
                 start distribution if not given.
         """
-        start = None if start is None else np.array([start])
+        if start is not None:
+            start = np.array([valid.count("start", start, 0)])
         batch = rollout_batch([self], self._policy(policy)[None], num_transitions, rng, start)
         return Rollout(*(array[0] for array in batch))
 
@@ -201,6 +202,7 @@ def random_mdp(
     num_states: int, num_actions: int, discount: float, rng: np.random.Generator
 ) -> MarkovDecisionProcess:
     """A dense random process: rows uniform on the simplex, rewards uniform in ``[-1, 1]``."""
+    valid.generator("rng", rng)
     num_states = valid.count("num_states", num_states, 1)
     num_actions = valid.count("num_actions", num_actions, 1)
     transition = rng.dirichlet(np.ones(num_states), size=(num_states, num_actions))

@@ -62,7 +62,7 @@ def _reduce(table, extra, least):
             row, into = table[..., n, : first + n], table[..., :n, first + n, None]
             outs.append(row[..., extra:].sum(-1))
             if not outs[-1].all():
-                raise ValueError("transition holds states that cannot be left, within the range of float64")
+                raise ValueError("transition or chain has states that float64 says cannot be left")
             row /= outs[-1][..., None]
             row = row[..., None, :]
             table[..., :n, first + begin : first + n] += into * row[..., first + begin :]

@@ -163,9 +163,7 @@ class SoftmaxTransformer(nn.Module):
         super().__init__()
         self.num_layers = valid.count("num_layers", num_layers, 0)
         self.discount = valid.discount(discount)
-        if head not in ("shift", "dual"):
-            raise ValueError(f"head is {head!r}; it must be 'shift' or 'dual'")
-        self.head = head
+        self.head = valid.option("head", head, ("shift", "dual"))
         for name, weights in (("value_weights", value_weights), ("score_weights", score_weights)):
             _check_weights(name, weights, self.num_layers)
             setattr(self, name, nn.Parameter(weights.detach().clone(), weights.requires_grad))

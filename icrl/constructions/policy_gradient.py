@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from icrl._arguments import checked
 from icrl.mdp import MarkovDecisionProcess
 from icrl.policies import softmax_policy
 
 
+@checked
 def expectations(
     process: MarkovDecisionProcess,
     policy: Float[np.ndarray, "S A"],
@@ -33,6 +35,7 @@ def expectations(
     return td, step
 
 
+@checked
 def objective_gradient(
     process: MarkovDecisionProcess, lam: Float[np.ndarray, " k"], features: Float[np.ndarray, "S A k"]
 ) -> Float[np.ndarray, " k"]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.contraction import Certificate, certificate
 from icrl.control.updaters import DECIMALS, greedy
 from icrl.mdp import MarkovDecisionProcess
@@ -29,6 +30,7 @@ def _soft(policy, epsilon):
     return (policy - least) / (1 - epsilon), epsilon
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Improvement:
     """One greedy step with an estimate, for one who knows the process: an oracle.
@@ -57,6 +59,7 @@ class Improvement:
         return bool(self.bracket.min() >= -(10.0**-DECIMALS))
 
 
+@checked
 def improvement(
     process: MarkovDecisionProcess,
     policy: Float[np.ndarray, "S A"],
@@ -88,6 +91,7 @@ def improvement(
     return Improvement(chosen, gap, span, moved, bracket, promised, gained)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class CertifiedImprovement:
     """The same from one window, for one who knows the range of the rewards and nothing else.
@@ -109,6 +113,7 @@ class CertifiedImprovement:
         return bool(self.bracket.min() >= 0)
 
 
+@checked(finite=False)
 def certified_improvement(
     policy: Float[np.ndarray, "S A"],
     estimate: Float[np.ndarray, "S A"],
@@ -150,6 +155,7 @@ def certified_improvement(
     return CertifiedImprovement(greedy(estimate, epsilon), (1 - epsilon) * gain, found)
 
 
+@checked
 def best_soft(process: MarkovDecisionProcess, epsilon: float) -> Float[np.ndarray, "S A"]:
     """Action values of the best epsilon-soft policy: their greedy part is ``max_a``, the rest is uniform.
 
@@ -167,16 +173,19 @@ def best_soft(process: MarkovDecisionProcess, epsilon: float) -> Float[np.ndarra
     return slippery.optimal_q()
 
 
+@checked
 def loop_factor(discount: float, epsilon: float) -> float:
     """``eta = gamma (1 - epsilon) / (1 - gamma epsilon)``: what is left of the distance after a pass."""
     return discount * (1 - epsilon) / (1 - discount * epsilon)
 
 
+@checked
 def loop_bound(discount: float, epsilon: float, span: float) -> float:
     """``(1 - gamma epsilon) (1 - epsilon) span / (1 - gamma)^2``: where passes of this span of error end."""
     return (1 - discount * epsilon) * (1 - epsilon) * span / (1 - discount) ** 2
 
 
+@checked
 def ladder(
     num_rungs: int, num_stays: int, discount: float, epsilon: float, span: float
 ) -> tuple[MarkovDecisionProcess, Float[np.ndarray, "K S A"]]:
@@ -209,6 +218,7 @@ def ladder(
     return MarkovDecisionProcess(transition, reward, discount), errors
 
 
+@checked
 def quotient_rate(matrix: Float[np.ndarray, "N N"]) -> float:
     """Largest ``|eigenvalue|`` on differences: of a matrix with equal row sums, without the constants.
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.control.updaters import greedy
 from icrl.mdp import MarkovDecisionProcess
 from icrl.reduction import discounted
@@ -27,6 +28,7 @@ class Scores(NamedTuple):
     episode_return: Float[np.ndarray, "*K B"]
 
 
+@checked(finite=False)
 def score(
     processes: Sequence[MarkovDecisionProcess], policies: Float[np.ndarray, "*K B S A"], horizon: int = 200
 ) -> Scores:
@@ -101,6 +103,7 @@ class _World(NamedTuple):
         return value, (state[:, 0] * self.goal[self.kind]).sum(axis=1), total
 
 
+@checked
 def goals(process: MarkovDecisionProcess) -> Bool[np.ndarray, " S"]:
     """The terminal states in which the best ending is paid: the goal, not the holes of FrozenLake."""
     paid = process.outcome_reward if process.outcome_reward is not None else process.reward[..., None]
@@ -109,6 +112,7 @@ def goals(process: MarkovDecisionProcess) -> Bool[np.ndarray, " S"]:
     return process.terminal & (arrival == arrival.max())
 
 
+@checked(finite=False)
 def first_reward_time(process: MarkovDecisionProcess, policy: Float[np.ndarray, "S A"]) -> float:
     """Mean number of steps until the first reward that is not 0, episodes starting anew where they end.
 
@@ -150,16 +154,19 @@ def _closure(states, matrix):
         states = further
 
 
+@checked
 def uniform(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B S A"]:
     """The policy that chooses all actions alike."""
     return greedy(np.zeros((len(processes), *processes[0].reward.shape)))
 
 
+@checked
 def myopic(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B S A"]:
     """The policy that maximises the expected reward of the next step, which it is told."""
     return greedy(np.stack([process.reward for process in processes]))
 
 
+@checked
 def optimal(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B S A"]:
     """The greedy policy of the exact optimum; equally good actions share."""
     solved = {id(process): process for process in processes}
@@ -167,6 +174,7 @@ def optimal(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B 
     return greedy(np.stack([solved[id(process)] for process in processes]))
 
 
+@checked
 def interval(
     values: Float[np.ndarray, "*K B"], rng: np.random.Generator, *, level: float = 0.95, draws: int = 2000
 ) -> Float[np.ndarray, "*K 2"]:
@@ -185,6 +193,7 @@ def interval(
     return np.moveaxis(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=-1), 0, -1)
 
 
+@checked
 def common_discount(processes: Sequence[MarkovDecisionProcess]) -> float:
     """The discount of processes that fit together: one size, one discount."""
     if not len(processes):

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from icrl import _validation as valid
 from icrl import contraction, softmax_td
+from icrl._arguments import checked
 from icrl.depth.chains import dobrushin
 from icrl.softmax_transformer import priced_td_weights, softmax_td_weights
 
 
+@checked
 def price_first_weights(
     num_features: int,
     num_layers: int,
@@ -30,6 +32,7 @@ def price_first_weights(
     return value.roll(1, 0), score.roll(1, 0)
 
 
+@checked
 def own_price_weights(
     num_features: int, num_layers: int, discount: float
 ) -> tuple[Float[Tensor, "L D D"], Float[Tensor, "D D"]]:
@@ -43,6 +46,7 @@ def own_price_weights(
     return value, score
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class PricedCertificate:
     """What a context proves about the estimates of ``num_layers`` of softmax TD and the layer that prices.
@@ -70,6 +74,7 @@ class PricedCertificate:
     plain: contraction.Certificate
 
 
+@checked
 def priced_certificate(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],

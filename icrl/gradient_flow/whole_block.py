@@ -14,9 +14,11 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 
 
+@checked
 def block_gradients(
     prompts: Float[Tensor, "T D N"],
     teacher: Sequence[Float[Tensor, "D D"]],
@@ -58,6 +60,7 @@ class CornerFlow(NamedTuple):
         return f"{sizes}; their law {self.law[0]:+.4f} to {self.law[1]:+.4f}"
 
 
+@checked
 def corner_flow(time: float, rng: np.random.Generator) -> CornerFlow:
     """Follow all of ``P`` and ``V`` on 60 Gaussian tasks with one feature, from a disturbed teacher.
 
