@@ -28,8 +28,8 @@ checks: units
 	@$(HAVE_BROWSER) || echo "SKIPPED: every check of the rendered pages. They need Chromium and its driver: make browser"
 
 units:
-	$(BIN)/python -m pytest -q -n 2 -m "not bad_input" $(TYPED) $(LEAVE_OUT)
-	$(BIN)/python -m pytest -q -m bad_input
+	$(BIN)/python -m pytest -q -n 2 -m "not untyped" $(TYPED) $(LEAVE_OUT)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m untyped $(LEAVE_OUT)
 
 HAVE_BROWSER := command -v chromium >/dev/null && command -v chromedriver >/dev/null
 

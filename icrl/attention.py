@@ -3,11 +3,14 @@
 Any leading batch dimensions; dtype and device are those of the prompt.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, broadcast_shapes
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import scaled_dot_product_attention
 
 from icrl import _validation as valid
+from icrl.streamed_attention import StreamedAttention
 
 LARGEST_SCORE_MATRIX = 2**25
 """Entries of one score matrix above which it is never formed (256 MB in float64)."""
@@ -41,21 +44,35 @@ def softmax_attention(
     """``V Z softmax(Z' A Z + M)``, eqs. (1)-(3) of Xie et al. (2026).
 
     Arguments as in :func:`softmax_weights`, with the value matrix ``V`` ``(*batch, D, D)``. Scores that
-    would not fit into memory are never formed: PyTorch's fused attention takes over.
+    would not fit into memory are formed block by block, see :mod:`icrl.streamed_attention`; in half precision
+    and in forward mode PyTorch's fused attention does the same.
     """
     _check(prompt, num_queries, value_weights=value_weights, score_weights=score_weights)
     num_sources = prompt.shape[-1] - num_queries
     if num_sources * prompt.shape[-1] <= LARGEST_SCORE_MATRIX:
         sources = prompt[..., :num_sources]
         return value_weights @ sources @ softmax_weights(prompt, score_weights, num_queries)
-    sources = prompt[..., :num_sources].mT
-    operands = (score_weights @ prompt).mT, sources, sources @ value_weights.mT
+    operands = prompt, value_weights, score_weights
     batch = broadcast_shapes(*(t.shape[:-2] for t in operands))
-    lead = (1,) * max(0, 2 - len(batch))
-    update = scaled_dot_product_attention(
-        *(t.expand(*lead, *batch, *t.shape[-2:]).contiguous() for t in operands), scale=1.0
-    )
-    return update.reshape(*batch, *update.shape[-2:]).mT
+    flat = (t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in operands)
+    attend = StreamedAttention.apply if _streams(*operands) else _fused_attention
+    updates = [attend(*one, num_queries)[0] for one in zip(*flat, strict=True)]
+    return torch.stack(updates).reshape(*batch, *prompt.shape[-2:])
+
+
+def _streams(*operands):
+    """Whether blocks of scores may be formed: in these types, and outside forward mode and compilation."""
+    if torch.compiler.is_compiling() or operands[0].dtype not in (torch.float32, torch.float64):
+        return False
+    return all(unpack_dual(x).tangent is None for x in operands)
+
+
+def _fused_attention(prompt, value_weights, score_weights, num_queries):
+    """PyTorch's own way not to form the scores; the result in a tuple."""
+    sources = prompt[:, : prompt.shape[1] - num_queries].mT
+    operands = (score_weights @ prompt).mT, sources, sources @ value_weights.mT
+    update = scaled_dot_product_attention(*(t[None, None].contiguous() for t in operands), scale=1.0)
+    return (update[0, 0].mT,)
 
 
 def linear_attention(

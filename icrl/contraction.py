@@ -180,9 +180,11 @@ def slow_eigenvalue(
         )
     others = np.delete(features, t, axis=0)
     # In the space of the kernel: the derivative at x(s), and what is left of it beyond the other states.
-    # All divided by exp(|x(s)|^2) with the features moved by -x(s), so that large norms do no harm.
+    # Features moved by -x(s) and the kernel brought to a unit diagonal, so that large norms do no harm.
     moved = others - features[s]
-    gram, slope = np.exp(moved @ moved.T), moved @ direction
+    squares = np.sum(moved**2, axis=1)
+    gram = np.exp(moved @ moved.T - (squares[:, None] + squares) / 2)
+    slope = np.exp(-squares / 2) * (moved @ direction)
     valid.conditioned("features", gram)
     left = direction @ direction - slope @ np.linalg.solve(gram, slope)
     weights = np.exp(moved @ features[s]) * np.delete(visits, t)  # of what s hears, divided by its own

@@ -16,6 +16,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from icrl import _validation as valid
 from icrl.attention import LARGEST_SCORE_MATRIX, softmax_attention, softmax_weights
+from icrl.long_contexts import Stage, grouped_stages, rows_read
 
 
 def softmax_td_prompt(
@@ -181,15 +182,19 @@ class SoftmaxTransformer(nn.Module):
             prompt: ``(*batch, D, N)``.
             num_queries: number of last columns that are never a source.
         """
-        return deque(self.layers(prompt, num_queries), maxlen=1).pop()
+        return deque(self._stages(prompt, num_queries), maxlen=1).pop().prompt()
 
     def values(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Float[Tensor, "L_plus_1 *c N"]:
         """The current-memory row before the first layer and after each: ``(num_layers+1, *batch, N)``."""
-        rows = [z[..., -1, :] for z in self.layers(prompt, num_queries)]
+        rows = [stage.current() for stage in self._stages(prompt, num_queries)]
         return torch.stack(torch.broadcast_tensors(*rows))
 
     def layers(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Iterator[Tensor]:
         """The prompt, then what each layer makes of it."""
+        return (stage.prompt() for stage in self._stages(prompt, num_queries))
+
+    def _stages(self, prompt, num_queries):
+        """Checks the arguments, then the stages of the pass."""
         valid.tensor("prompt", prompt)
         size = self.value_weights.shape[-1]
         if prompt.ndim < 2 or prompt.shape[-2] != size:
@@ -199,20 +204,12 @@ class SoftmaxTransformer(nn.Module):
         for name in ("value_weights", "score_weights"):
             _check_range(name, getattr(self, name), prompt.dtype)
         _check_scores(prompt, self.score_weights)
-        return self._layers(prompt, num_queries)
+        return self._pass(prompt, num_queries)
 
     def _batches(self):
         """The batch dimensions of the weights, by name."""
         weights = {"value_weights": self.value_weights, "score_weights": self.score_weights}
         return {name: w.shape[1:-2] for name, w in weights.items()}
-
-    def _layers(self, prompt, num_queries):
-        value, score = self.value_weights.to(prompt), self.score_weights.to(prompt)
-        attend = self._attention(prompt, value, score, num_queries)
-        yield prompt
-        for layer in range(self.num_layers):
-            prompt = self._shift(prompt, attend(prompt, layer))
-            yield prompt
 
     def _shift(self, prompt, update):
         """One of the two ways to renew the target memory; `update` is the attention block's output."""
@@ -222,72 +219,58 @@ class SoftmaxTransformer(nn.Module):
         target = result[..., -2, :] + moved if self.head == "dual" else moved
         return torch.cat([result[..., :-2, :], target[..., None, :], result[..., -1:, :]], -2)
 
-    def _attention(self, prompt, value, score, num_queries):
-        """The cheapest exact attention block: a function of the prompt and the number of the layer.
+    def _pass(self, prompt, num_queries):
+        """The stages by the cheapest exact way.
 
         Where no layer writes to a row that the scores of some layer read, the attention weights depend on
         the scores alone: equal scores in a row of layers are worked out once, and tokens that look alike to
         them are grouped, so that tabular contexts of any length cost little. One set of weights is kept.
         Gradients need the memory entries of the scores, so under autograd nothing is skipped.
         """
+        value, score = self.value_weights.to(prompt), self.score_weights.to(prompt)
         written = value.ne(0).any(-1)
         written = written.reshape(-1, written.shape[-1]).any(0)
         written[-2:] = True  # by the shift
-        frozen = not (_rows_read(score) & written).any()
-        if not frozen or any(map(_differentiated, (prompt, value, score))):
-            return lambda z, i: softmax_attention(z, _of(value, i), _of(score, i), num_queries)
-        known = attend = None
+        read = rows_read(score)
+        if (read & written).any() or any(map(_differentiated, (prompt, value, score))):
+            return self._layers(
+                prompt, lambda z, i: softmax_attention(z, _of(value, i), _of(score, i), num_queries)
+            )
+        if prompt.ndim == 2 and score.ndim <= 3 and prompt.dtype in (torch.float32, torch.float64):
+            weights = lambda i: (_of(value, i), _of(score, i))  # noqa: E731
+            settings = self.num_layers, self.discount, self.head
+            stages = grouped_stages(prompt, num_queries, weights, *settings, read)
+            if stages is not None:
+                return stages
+        return self._layers(prompt, _frozen_attention(prompt, value, score, num_queries))
 
-        def cached(z, i):
-            nonlocal known, attend
-            scores = _of(score, i)
-            if known is None or not torch.equal(known, scores):
-                known, attend = scores, _frozen_attention(prompt, scores, num_queries)
-            return attend(z, _of(value, i))
-
-        return cached
+    def _layers(self, prompt, attend):
+        """Layer after layer, token by token; ``attend`` takes a prompt and the number of the layer."""
+        yield _stage(prompt)
+        for layer in range(self.num_layers):
+            prompt = self._shift(prompt, attend(prompt, layer))
+            yield _stage(prompt)
 
 
-def _frozen_attention(prompt, score, num_queries):
-    """Attention whose weights are those of this prompt, as a function of a later prompt and of ``V``."""
+def _stage(prompt):
+    return Stage(lambda: prompt, lambda: prompt[..., -1, :])
+
+
+def _frozen_attention(prompt, value, score, num_queries):
+    """Attention whose weights are those of this prompt, as a function of a later prompt and of the layer."""
     num_sources = prompt.shape[-1] - num_queries
-    if prompt.ndim == 2 and score.ndim == 2 and prompt.dtype in (torch.float32, torch.float64):
-        used = prompt[_rows_read(score)]
-        if len(used):
-            kinds, kind = torch.unique(used, dim=1, return_inverse=True)
-        else:  # scores of zero: all tokens look alike
-            kinds, kind = used[:, :1], torch.zeros_like(prompt[0], dtype=torch.long)
-        if 4 * kinds.shape[1] <= num_sources:
-            read = _rows_read(score)
-            weights = _grouped_weights(kinds, kind[:num_sources], score[read][:, read])
+    known = weights = None
 
-            def grouped(z, value):
-                written = value @ z[..., :num_sources]
-                total = written.new_zeros(*written.shape[:-1], kinds.shape[1])
-                total.index_add_(-1, kind[:num_sources], written)
-                return (total @ weights)[..., kind]
+    def attend(z, layer):
+        nonlocal known, weights
+        scores = _of(score, layer)
+        if num_sources * prompt.shape[-1] > LARGEST_SCORE_MATRIX:
+            return softmax_attention(z, _of(value, layer), scores, num_queries)
+        if known is None or not torch.equal(known, scores):
+            known, weights = scores, softmax_weights(prompt, scores, num_queries)
+        return _of(value, layer) @ z[..., :num_sources] @ weights
 
-            return grouped
-    if num_sources * prompt.shape[-1] > LARGEST_SCORE_MATRIX:
-        return lambda z, value: softmax_attention(z, value, score, num_queries)
-    weights = softmax_weights(prompt, score, num_queries)
-    return lambda z, value: value @ z[..., :num_sources] @ weights
-
-
-def _rows_read(score):
-    """Which rows of a prompt some entry of the scores reads: ``(D,)``."""
-    read = score.ne(0)
-    read = read.any(-1) | read.any(-2)
-    return read.reshape(-1, read.shape[-1]).any(0)
-
-
-def _grouped_weights(kinds, kind, score):
-    """Weight that a column of each kind gives to *one* source of each kind: ``(kinds, kinds)``."""
-    visits = torch.bincount(kind, minlength=kinds.shape[1]).to(kinds)
-    # A kind that is no source weighs nothing; the largest score is moved to 0, as softmax does.
-    scores = (kinds.mT @ score @ kinds).where(visits[:, None] > 0, -torch.inf)
-    weights = (scores - scores.amax(0)).exp()
-    return weights / (visits @ weights)
+    return attend
 
 
 def _differentiated(tensor):

@@ -11,7 +11,7 @@ from refusals import refused
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from icrl import attention, softmax_transformer
+from icrl import attention, long_contexts, softmax_transformer
 from icrl.claims.softmax_transformer import control_misses
 from icrl.constructions import SOFTMAX_FAULTS, literal_forward
 from icrl.mrp import random_mrp
@@ -70,7 +70,7 @@ def spread(weights, batch, num_layers=3):
 
 def forbid_score_matrix(monkeypatch, fused):
     """Makes every score matrix too large to be formed, if `fused`."""
-    for module in (attention, softmax_transformer):
+    for module in (attention, softmax_transformer, long_contexts):
         monkeypatch.setattr(module, "LARGEST_SCORE_MATRIX", 0 if fused else module.LARGEST_SCORE_MATRIX)
 
 
@@ -325,9 +325,9 @@ def test_a_batch_is_its_elements(monkeypatch, n, constructed, fused, b_prompt, l
 
 def spy(monkeypatch):
     """Returns a function that says how often each way to attend has been used since it was last asked."""
-    spies = {n: Mock(wraps=getattr(softmax_transformer, n)) for n in (EVERY_LAYER, ONCE, GROUPED)}
+    spies = {n: Mock(wraps=getattr(MODULES[n], n)) for n in MODULES}
     for name, wrapped in spies.items():
-        monkeypatch.setattr(softmax_transformer, name, wrapped)
+        monkeypatch.setattr(MODULES[name], name, wrapped)
 
     def used():
         counts = {name: wrapped.call_count for name, wrapped in spies.items() if wrapped.called}
@@ -367,6 +367,9 @@ def random_weights(rng, kind, num_layers, size):
 
 
 EVERY_LAYER, ONCE, GROUPED = "softmax_attention", "softmax_weights", "_grouped_weights"
+STREAMED = "StreamedWeights"
+MODULES = dict.fromkeys((EVERY_LAYER, ONCE), softmax_transformer)
+MODULES |= dict.fromkeys((GROUPED, STREAMED), long_contexts)
 ALLOWED = {
     "nothing forbids it": 1,
     "V writes the reward row": 1,  # which the scores do not read
@@ -404,10 +407,10 @@ def test_fast_paths_are_exact(monkeypatch, head, kind, fused, n, num_queries):
     stages = run(model, prompt, num_queries)
     expected = literal(prompt, value, score.expand(4, 5, 5), 0.9, head, num_queries)
     assert error(stages, expected) <= 1e-12
-    if kind not in ALLOWED or (fused and n == 5):
+    if kind not in ALLOWED:
         assert used() == {EVERY_LAYER: 4}
     else:
-        assert used() == {GROUPED if n == 50 else ONCE: ALLOWED[kind]}
+        assert used() == {STREAMED if fused else GROUPED if n == 50 else ONCE: ALLOWED[kind]}
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -477,7 +480,7 @@ def test_a_long_context_without_equal_tokens(monkeypatch):
     values = SoftmaxTransformer(2, 0.9, *softmax_td_weights(2)).values(
         softmax_td_prompt(features, states, rewards)
     )
-    assert used() == {EVERY_LAYER: 2}
+    assert used() == {STREAMED: 1}
     for v, v_next in zip(values[:-1].numpy(), values[1:].numpy(), strict=True):
         for j in (0, 17, n):
             weights = np.exp(features[:-1] @ features[j])

@@ -12,7 +12,8 @@ TITLE = "Further"
 
 def fold(document):
     """Wrap the sections below each section called "Further"; returns how many."""
-    outer = [s for s in document.findall(nodes.section) if s.next_node(nodes.title).astext() == TITLE]
+    titles = [(section, section.next_node(nodes.title)) for section in document.findall(nodes.section)]
+    outer = [section for section, title in titles if title is not None and title.astext() == TITLE]
     inner = [child for section in outer for child in section if isinstance(child, nodes.section)]
     for section in inner:
         title = next(i for i, node in enumerate(section) if isinstance(node, nodes.title))

@@ -29,6 +29,7 @@ from icrl.pretraining.forward import (
     tables_of_counts,
     token_values,
 )
+from icrl.pretraining.free_weights import Context, context, free_values
 from icrl.pretraining.larger_run import pretrained_rows
 from icrl.pretraining.tasks import (
     WORLDS,
@@ -52,6 +53,7 @@ __all__ = [
     "CHUNK",
     "WORLDS",
     "Configuration",
+    "Context",
     "Response",
     "Run",
     "Tables",
@@ -62,9 +64,11 @@ __all__ = [
     "best_polynomial",
     "certainty_equivalence",
     "construction",
+    "context",
     "draw_tasks",
     "fitted_response",
     "focus",
+    "free_values",
     "fresh_tasks",
     "horner_rows",
     "krylov",

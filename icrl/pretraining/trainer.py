@@ -28,6 +28,7 @@ from icrl.pretraining.forward import (
     tables_of_counts,
     token_values,
 )
+from icrl.pretraining.free_weights import context, free_values
 from icrl.pretraining.tasks import Configuration, Tasks, draw_tasks, transition_counts
 
 CHUNK = 50
@@ -38,15 +39,16 @@ CHUNK = 50
 def objectives(configuration: Configuration, tasks: Tasks) -> Iterator[tuple[Callable, Callable]]:
     """For each step (first axis of the tasks): prediction and target, as functions of the free entries.
 
-    Under the masks both run on tables of counts, which is exact; free weights need every token.
+    Under the masks both run on tables of counts, and free weights on kinds of tokens or on sums of products
+    (:mod:`icrl.pretraining.free_weights`); both are exact.
     """
     c, n, states = configuration, configuration.num_transitions, tasks.states
     if c.masks == "paper":
         forward, contexts = _table_forward, _windows(c, tasks)
     else:
-        forward = _token_forward
+        forward = _free_forward
         ends = (n, n + 1) if c.objective == "td" else (n,)
-        contexts = [prompts(tasks.features, states[..., e - n : e + 1], tasks.worlds.reward) for e in ends]
+        contexts = [(states[..., e - n : e + 1], tasks.worlds.reward) for e in ends]
     rewards = torch.take_along_dim(tasks.worlds.reward, states[..., n : n + c.horizon], -1)
     powers = c.discount ** torch.arange(c.horizon, device=states.device, dtype=rewards.dtype)
     seen = rewards @ powers
@@ -85,9 +87,15 @@ def _table_forward(c, free, features, context, i, query):
     return values.gather(-1, query[..., None]).squeeze(-1)
 
 
-def _token_forward(c, free, features, tokens, i, query):
+def _free_forward(c, free, features, windows, i, query):
     value, score = (x[:, :, None] for x in free)
-    return token_values(value, score, tokens[i], c.discount, c.num_layers, c.attention)
+    states, reward = (x[i] for x in windows)
+    if c.attention == "linear" and c.num_layers * (c.width + 1) > c.num_transitions:
+        # Products of that many rows cost more than the tokens do.
+        tokens = prompts(features, states, reward)
+        return token_values(value, score, tokens, c.discount, c.num_layers, c.attention)
+    prompt = context(features, states, reward, c.num_layers, c.attention)
+    return free_values(value, score, prompt, c.discount, c.num_layers)
 
 
 class Run(NamedTuple):

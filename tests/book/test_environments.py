@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 NAMES = {"python-flint": "flint", "pyyaml": "yaml", "check-jsonschema": "check_jsonschema"}
-# Brought by something declared that cannot do without it: nbclient and jupytext, jupyterlab, pytest, Sphinx.
+NAMES |= {"axe-core-python": "axe_core_python", "sphinx-proof": "sphinx_proof"}
+# Brought by something declared that cannot do without it: jupytext, jupyterlab, pytest, jupyter-book.
 BROUGHT = {"nbformat", "IPython", "jupyter_server", "traitlets", "packaging", "click", "docutils", "sphinx"}
+BROUGHT |= {"myst_nb"}
 OURS = {"icrl", "tests"} | {path.stem for path in [*ROOT.glob("tests/**/*.py"), *ROOT.glob("book/**/*.py")]}
 
 

@@ -112,10 +112,10 @@ def test_sarsa_4_a_step_too_large():
     lake, rng = mdp.from_gymnasium("FrozenLake-v1", discount=0.95), np.random.default_rng(1)
     one_hot, starts = np.eye(64).reshape(16, 4, 64), None
     block = LinearTransformer(*sarsa_weights(64, 40.0, scale=3.0))
-    own = w = np.zeros((20, 64))
+    own = w = np.zeros((4, 64))
     for _ in range(200):
-        policies = epsilon_greedy(own.reshape(20, 16, 4), 0.3)
-        roll = mdp.rollout_batch([lake] * 20, policies, 100, rng, starts)
+        policies = epsilon_greedy(own.reshape(4, 16, 4), 0.3)
+        roll = mdp.rollout_batch([lake] * 4, policies, 100, rng, starts)
         starts, windows = roll.states[:, -1], (*roll.window(one_hot), roll.rewards)
         own = block.readout(sarsa_prompt(own, *windows, 0.95)).numpy()
         w = np.array([sarsa_update(*x, 0.95, step_size=40.0) for x in zip(w, *windows, strict=True)])

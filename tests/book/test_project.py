@@ -81,7 +81,8 @@ def test_version_is_said_once():
 CORE = {
     *("_validation", "_arguments", "reduction", "mrp", "mdp", "gymnasium_tasks", "policies", "rollouts"),
     *("softmax_td", "policy_improvement", "contraction"),
-    *("attention", "softmax_transformer", "linear_transformer", "plots", "tables"),
+    *("attention", "streamed_attention", "long_contexts", "softmax_transformer", "linear_transformer"),
+    *("plots", "tables"),
 }
 """The rooms that every study may use. A new one serves more than one chapter, or it belongs in a study."""
 

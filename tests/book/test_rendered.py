@@ -1,17 +1,28 @@
-"""The built book in a real browser: mathematics, links, pictures, narrow screens; no network.
+"""The built book in a real browser: mathematics, links, pictures, weight, narrow screens, accessibility.
 
 Needs `make book` first, and Chromium with its driver (`make browser`). Without them the tests are skipped
-on a reader's machine and fail under CI.
+on a reader's machine and fail under CI. No network. One browser for all, and each page is loaded once: a
+visit costs seconds.
 """
 
+import gzip
+import json
 import os
+import re
 import shutil
+import threading
+from functools import cache
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 BUILT = Path(__file__).parents[2] / "_build" / "html"
@@ -19,9 +30,77 @@ BOOK = BUILT.parents[1] / "book"
 PAGES = sorted(path.stem for path in BOOK.glob("*.md"))
 QUIET = (
     "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-quic "
-    "--disable-background-networking --disable-component-update --disable-sync --hide-scrollbars"
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--host-resolver-rules=MAP*~NOTFOUND,EXCLUDE127.0.0.1"
 )
-WIDTHS = (1280, 400)
+HEAVIEST = 1_500_000
+"""Bytes that a page may bring, sent as a web server sends them: text compressed."""
+
+AXE = (files("axe_core_python") / "axe.min.js").read_text()
+RUN_AXE = """
+const [rules, done] = arguments;
+const named = {"label-content-name-mismatch": {enabled: true}};
+const rest = rules ? {runOnly: {type: "rule", values: rules}} : {rules: named};
+axe.run(document, {resultTypes: ["violations"], ...rest}).then(seen => done(seen.violations
+    .filter(v => ["serious", "critical"].includes(v.impact))
+    .map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.html.slice(0, 140)).join(" | "))));
+"""
+THIN_OUT = """
+const look = e => e ? e.tagName + "." + e.className + (e.getAttribute("style") ?? "") : "";
+const seen = new Map();
+const walk = e => {
+  const whole = e.matches("a, button, summary");
+  if (!whole) [...e.children].forEach(walk);
+  if ((e.children.length && !whole) || e.closest("tr, nav, figure, form")) return;
+  const kind = [e, e.parentElement, e.parentElement.parentElement].map(look).join(" < ");
+  seen.set(kind, (seen.get(kind) ?? 0) + 1);
+  if (seen.get(kind) > 3) e.remove();
+};
+walk(document.querySelector("article"));
+return document.querySelectorAll("article *").length;
+"""
+"""Leaves three of each kind of element: axe would look at 10 000 coloured words of code one by one."""
+
+SET_FORMULAS = """
+const done = arguments[0];
+window.MathJax ? MathJax.startup.document.lazyTypesetAll().then(() => done()) : done();
+"""
+
+
+class Compressing(SimpleHTTPRequestHandler):
+    """Serves the built book as a web server would, quietly."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments, directory=str(BUILT))
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            return self.send_error(404)
+        body = path.read_bytes()
+        text = path.suffix in {".html", ".js", ".css", ".svg", ".json"}
+        body = gzip.compress(body, 6) if text else body
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Content-Length", str(len(body)))
+        if text:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        return self.wfile.write(body)
+
+
+@pytest.fixture(scope="module")
+def address():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Compressing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/book"
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -36,104 +115,226 @@ def browser():
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for flag in QUIET.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+        options.add_argument(flag.replace("MAP*~NOTFOUND,EXCLUDE", "MAP * ~NOTFOUND , EXCLUDE "))
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    # No name resolves: the page must do without a network.
-    driver.execute_cdp_cmd("Network.enable", {})
-    driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["http://*", "https://*"]})
+    driver.set_script_timeout(60)
     yield driver
     driver.quit()
 
 
-def visit(browser, page, width=1280):
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get((BUILT / "book" / f"{page}.html").as_uri())
-    script = "return !window.MathJax || !MathJax.startup ? 'none' : 'wait'"
-    if browser.execute_script(script) == "wait":
-        browser.set_script_timeout(30)
+@pytest.fixture
+def visit(browser, address):
+    """Opens a page; formulas are set only near the screen, as for a reader, unless all are asked for."""
+
+    def visit(page, width=1280, formulas=False, height=900):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get("about:blank")  # what differs in its hash alone would not be loaded again
+        browser.get(f"{address}/{page}")
         browser.execute_async_script(
-            "const done = arguments[0]; const ready = () => MathJax.startup.promise"
-            " ? MathJax.startup.promise.then(() => done()) : setTimeout(ready, 50); ready()"
+            "const done = arguments[0], ready = () => !window.MathJax ? done() : MathJax.startup?.promise"
+            " ? MathJax.startup.promise.then(() => done()) : setTimeout(ready, 20); ready()"
         )
+        if formulas:
+            browser.execute_async_script(SET_FORMULAS)
+        return browser
+
+    return visit
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_mathematics_is_rendered(browser, page):
-    visit(browser, page)
-    source = browser.execute_script("return document.querySelectorAll('.math').length")
-    WebDriverWait(browser, 20).until(
-        lambda b: b.execute_script("return document.querySelectorAll('mjx-container').length") >= source
-    )
-    errors = "return [...document.querySelectorAll('[data-mjx-error], mjx-merror')].map(e => e.textContent)"
-    assert browser.execute_script(errors) == []
-    text = browser.execute_script(
-        "const copy = document.querySelector('article').cloneNode(true);"
-        "copy.querySelectorAll('pre, code, mjx-container, script, .animation').forEach(e => e.remove());"
-        "return copy.textContent"
-    )
-    for raw in ("$$", r"\(", r"\[", r"\frac", "{ref}", "{prf:ref}", "{eq}", "{cite}", "{glue"):
-        assert raw not in text, raw
+def traffic(browser):
+    """What the page asked for, and how many bytes came."""
+    entries = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in entries if e["method"] == "Network.requestWillBeSent"]
+    came = sum(e["params"]["encodedDataLength"] for e in entries if e["method"] == "Network.loadingFinished")
+    return asked, came
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_wider_than_the_page(browser, page, width):
-    visit(browser, page, width)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+@cache
+def names_in(path):
+    return set(re.findall(r'\bid="([^"]+)"', path.read_text()))
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_pictures_load_and_links_lead_somewhere(browser, page):
-    visit(browser, page)
-    broken = (
-        "return [...document.images].filter(i => i.src && !(i.complete && i.naturalWidth)).map(i => i.src)"
-    )
-    WebDriverWait(browser, 10).until(lambda b: b.execute_script(broken) == [], message="broken pictures")
+def dead_links(browser, address):
     links = browser.execute_script(
         "return [...document.querySelectorAll('article a[href], nav a[href]')].map(a => a.href)"
     )
     for link in set(links):
         url = urlparse(link)
-        if url.scheme != "file":
+        if not link.startswith(address.removesuffix("book")):
             continue
-        target = Path(unquote(url.path))
-        assert target.exists(), link
-        if url.fragment and target.suffix == ".html":
-            assert f'id="{unquote(url.fragment)}"' in target.read_text(), link
+        target = BUILT / unquote(url.path).lstrip("/")
+        if not target.is_file() or (
+            url.fragment and target.suffix == ".html" and unquote(url.fragment) not in names_in(target)
+        ):
+            yield link
+
+
+SCROLLBARS = """
+return [...document.querySelectorAll("span.math, mjx-container:not([display=true])")].filter(e =>
+    e.offsetHeight > e.clientHeight + 2 && e.clientHeight && getComputedStyle(e).display != "inline").length
+"""
+RAW_TEXT = """
+const copy = document.querySelector("article").cloneNode(true);
+copy.querySelectorAll("pre, code, mjx-container, script, .animation").forEach(e => e.remove());
+return copy.textContent
+"""
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_boxes_fold_and_players_show_a_picture(browser, page):
-    """One box without a title, or a player whose name is no identifier, stops the page's own scripts."""
-    visit(browser, page)
-    open_boxes = "return document.querySelectorAll('.admonition.dropdown:not(.toggle-hidden)').length"
-    WebDriverWait(browser, 10).until(lambda b: b.execute_script(open_boxes) == 0)
-    blank = "return [...document.querySelectorAll('.animation img')].filter(i => !i.naturalWidth).length"
-    WebDriverWait(browser, 10).until(lambda b: b.execute_script(blank) == 0)
+def test_page(visit, address, page):
+    """Everything that one visit can see. Whatever is wrong is listed, not the first of it."""
+    wrong = []
+
+    def must(be, what):
+        if not be:
+            wrong.append(what)
+
+    browser = visit(f"{page}.html")
+    if browser.get_log("performance") and page == PAGES[0]:
+        browser = visit(f"{page}.html")  # the browser itself is heard in the log when it starts
+    asked, came = traffic(browser)
+    foreign = [url for url in asked if not url.startswith(("http://127.0.0.1", "data:", "about:", "blob:"))]
+    must(not foreign, f"asks a network for {foreign}")
+    must(came <= HEAVIEST, f"brings {came} bytes")
+
+    run = browser.execute_script
+    WebDriverWait(browser, 10).until(
+        lambda b: (
+            not b.execute_script(
+                "return document.querySelectorAll('.admonition.dropdown:not(.toggle-hidden)').length"
+            )
+        ),
+        message="boxes do not fold",
+    )
+    browser.execute_async_script(SET_FORMULAS)
+    for element in "[data-mjx-error]", "mjx-merror":
+        found = run(f"return [...document.querySelectorAll('{element}')].map(e => e.textContent)")
+        must(not found, f"formulas {found}")
+    formulas = run(
+        "return [document.querySelectorAll('.math').length, document.querySelectorAll('mjx-math').length]"
+    )
+    must(formulas[1] >= formulas[0], f"{formulas[1]} of {formulas[0]} formulas are set")
+    text = run(RAW_TEXT)
+    for raw in ("$$", r"\(", r"\[", r"\frac", "{ref}", "{prf:ref}", "{eq}", "{cite}", "{glue", "{term}"):
+        must(raw not in text, f"{raw} stands in the text")
+
+    run("for (const image of document.images) image.loading = 'eager'")
+    broken = (
+        "return [...document.images].filter(i => i.src && !(i.complete && i.naturalWidth)).map(i => i.src)"
+    )
+    WebDriverWait(browser, 10).until(lambda b: b.execute_script(broken) == [], message="broken pictures")
+    must(not (dead := list(dead_links(browser, address))), f"dead links {dead}")
+    empty = run(
+        "return [...document.querySelectorAll('.animation')].filter(p => !p.querySelector('img').naturalWidth"
+        " || p.querySelector('input').value != p.querySelector('input').max).length"
+    )
+    must(not empty, f"{empty} players do not open at their last picture")
+
+    for width in (1280, 400):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        must(run("return document.documentElement.scrollWidth") <= width, f"wider than {width} pixels")
+        must(not (bars := run(SCROLLBARS)), f"{bars} scrollbars under formulas at {width} pixels")
+    run(AXE)
+    run(THIN_OUT)
+    for theme, rules in (("light", None), ("dark", ["color-contrast"])):
+        run("document.documentElement.dataset.theme = arguments[0]", theme)
+        wrong += [f"{theme}: {found}" for found in browser.execute_async_script(RUN_AXE, rules)]
+    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    must(not errors, f"the console says {errors}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page_asks_for_nothing_from_a_network(browser, page):
-    browser.get_log("performance")
-    visit(browser, page)
-    asked = [
-        entry["message"]
-        for entry in browser.get_log("performance")
-        if '"Network.requestWillBeSent"' in entry["message"] and '"url":"http' in entry["message"]
-    ]
-    assert asked == []
+WHERE = """
+const top = document.getElementById(arguments[0]).getBoundingClientRect().top;
+const page = document.documentElement;
+return [top, page.scrollHeight - page.clientHeight - page.scrollTop];
+"""
 
 
-def test_a_broken_page_would_be_seen(browser, tmp_path):
-    """Negative control: an undefined macro, rendered by the same MathJax, leaves an error in the page."""
+def lands(browser, name):
+    """The target has come to rest under the page's header, or as high as the end of the page lets it."""
+    seen = []
+
+    def rests(_):
+        seen.append(browser.execute_script(WHERE, name))
+        top, below = seen[-1]
+        still = len(seen) > 1 and abs(seen[-2][0] - top) < 1
+        return still and top >= -5 and (top <= 120 or below < 2)
+
+    try:
+        WebDriverWait(browser, 12, poll_frequency=0.5).until(rests)
+    except TimeoutException:
+        pytest.fail(f"{name} at {seen[-4:]}")
+
+
+def test_links_land_although_formulas_are_set_late(visit):
+    """By address, and by a click in the table of contents: from the top to the far end and half-way back."""
+    browser = visit("global-minimizer.html#exercises")
+    lands(browser, "exercises")
+    browser = visit("global-minimizer.html")
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('.page-toc a[href]')].map(link => link.hash.slice(1))"
+    )
+    for name in (names[-2], names[len(names) // 2]):
+        link = browser.find_element(By.CSS_SELECTOR, f'.page-toc a[href="#{name}"]')
+        browser.execute_script("arguments[0].click()", link)
+        lands(browser, name)
+
+
+def test_opened_boxes_have_their_formulas(visit):
+    browser = visit("global-minimizer.html")
+    box = browser.execute_script(
+        "return [...document.querySelectorAll('.admonition.dropdown')].find(b => b.querySelector('.math'))"
+    )
+    browser.execute_script("arguments[0].querySelector('.toggle-button').click()", box)
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", box)
+    unset = "const b = arguments[0]; return [...b.querySelectorAll('.math')].slice(0, 2)"
+    unset += ".filter(m => !m.querySelector('mjx-math')).length"
+    WebDriverWait(browser, 8).until(lambda b: b.execute_script(unset, box) == 0)
+
+
+def test_keyboard_reaches_text_and_folds(visit):
+    """The first stop skips the menus; a fold opens with the keyboard."""
+    browser = visit("weighted-softmax-td.html")
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert "Skip to main" in browser.switch_to.active_element.text
+    button = browser.find_element(By.CSS_SELECTOR, ".admonition.dropdown .toggle-button")
+    browser.execute_script("arguments[0].focus()", button)
+    button.send_keys(Keys.ENTER)
+    assert button.get_attribute("aria-expanded") == "true"
+    assert "show or hide" in button.get_attribute("aria-label")
+
+
+def test_reduced_motion_is_respected(visit):
+    browser = visit("notation.html")
+    moves = "return [...document.querySelectorAll('*')].filter(e => /[1-9]/.test(getComputedStyle(e)"
+    moves += ".transitionDuration)).length"
+    assert browser.execute_script(moves) > 0
+    wish = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wish)
+    try:
+        assert browser.execute_script(moves) == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_broken_pages_would_be_seen(visit, address):
+    """Negative controls, all in one copy of a page: an undefined macro, dead links, a grey too light."""
     page = BUILT / "book" / "notation.html"
     broken = page.with_name("broken-on-purpose.html")
-    broken.write_text(page.read_text().replace(r"\mathcal S", r"\undefinedmacro S", 1))
+    text = page.read_text().replace(r"\mathcal S", r"\undefinedmacro S", 1)
+    bad = '<p style="color: #ddd">pale</p><a href="#nowhere">dead</a><a href="no.html">lost</a>'
+    broken.write_text(text.replace("</article>", bad + "</article>", 1))
     try:
-        visit(browser, broken.stem)
-        found = "return document.querySelectorAll('[data-mjx-error], mjx-merror').length"
-        WebDriverWait(browser, 20).until(lambda b: b.execute_script(found) > 0)
+        browser = visit(broken.name, formulas=True)
+        assert browser.execute_script(
+            "return document.querySelectorAll('[data-mjx-error], mjx-merror').length"
+        )
+        assert len(list(dead_links(browser, address))) == 2
+        browser.execute_script(AXE)
+        assert any("color-contrast" in found for found in browser.execute_async_script(RUN_AXE, None))
     finally:
         broken.unlink()

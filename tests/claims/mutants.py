@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from icrl import long_contexts as LC
 from icrl import softmax_td as TD
 from icrl import softmax_transformer as ST
 from icrl.claims import softmax_transformer as ST_CLAIMS
@@ -103,11 +104,11 @@ def attention_masking_one_query(prompt, score, num_queries=1):
     return weights[..., : prompt.shape[-1] - num_queries, :]
 
 
-def groups_without_counts(kinds, kind, score, original=ST._grouped_weights):
+def groups_without_counts(kinds, kind, score, original=LC._grouped_weights):
     return original(kinds, kind.unique(), score)
 
 
-def groups_with_queries_as_sources(kinds, kind, score, original=ST._grouped_weights):
+def groups_with_queries_as_sources(kinds, kind, score, original=LC._grouped_weights):
     return original(kinds, torch.cat([kind, torch.arange(kinds.shape[1])]), score)
 
 

@@ -15,12 +15,6 @@ def holds(name, seed=3):
     return CLAIMS[name].check(np.random.default_rng(seed)).holds
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_holds(name):
-    assert "|" not in CLAIMS[name].statement
-    assert holds(name)
-
-
 def wrap(module, name, change):
     """`module.name` with its result passed through `change`."""
     original = getattr(module, name)
@@ -120,13 +114,15 @@ def test_a_wrong_count_in_the_radius_is_seen(name, radius, monkeypatch):
 )
 def test_a_wrong_inverse_is_seen(change, monkeypatch):
     """Transposed, dropped, or with the sign of the discount flipped; the estimate itself is left alone."""
-    solve = np.linalg.solve
+    discounted = contraction.discounted
 
-    def wrong(matrix, right):
-        # Only the radius is solved for with a positive right-hand side as wide as the range of values.
-        return solve(change(matrix) if (right > 0).all() else matrix, right)
+    def wrong(transition, discount, right):
+        solution = discounted(transition, discount, right)
+        system = np.eye(len(transition)) - discount * transition
+        solution[:, 1] = np.linalg.solve(change(system), right[:, 1])  # the radius
+        return solution
 
-    monkeypatch.setattr(contraction.np.linalg, "solve", wrong)
+    monkeypatch.setattr(contraction, "discounted", wrong)
     assert not holds("certificate-formula")
 
 

@@ -16,11 +16,6 @@ def evidence(name, seed=0):
     return CLAIMS[name].check(np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_holds(name):
-    assert evidence(name, seed=1).holds
-
-
 def operator_with_plus_gamma(features, process):
     matching = contraction.population_matching(features, process.stationary_distribution())
     return matching @ (np.eye(process.num_states) + process.discount * process.transition)
@@ -109,11 +104,13 @@ def test_flipped_step_range(monkeypatch):
 
 
 def test_flipped_inflow(monkeypatch):
-    """nu P with the chain reversed in place of nu P."""
+    """nu P with time reversed in place of nu P."""
     measure = search.measure
 
     def reversed_chain(features, transition, discount):
-        return measure(features, transition.swapaxes(-1, -2), discount)
+        mu = operators.stationary(transition)
+        flow = mu[..., None] * transition
+        return measure(features, flow.swapaxes(-1, -2) / mu[..., None], discount)
 
     monkeypatch.setattr(operators, "measure", reversed_chain)
     assert not evidence("normaliser-condition").holds

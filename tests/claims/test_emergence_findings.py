@@ -15,11 +15,6 @@ def holds(name, seed=5):
     return CLAIMS[name].check(np.random.default_rng(seed)).holds
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_holds(name):
-    assert holds(name)
-
-
 def untrained(c, g, **options):
     run = PRETRAIN(c, g, **options)
     first = [x[:1].expand_as(x) for x in (run.value_weights, run.score_weights)]

@@ -16,13 +16,6 @@ def evidence(name, seed=0):
     return CLAIMS[name].check(np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_holds(name, seed):
-    found = evidence(name, seed)
-    assert found.holds, found
-
-
 def blunt(features, distribution, original=contraction.population_matching):
     """Attention with a hundredth of everybody mixed in."""
     return 0.99 * original(features, distribution) + 0.01 * distribution

@@ -17,12 +17,6 @@ def holds(name, seed=5):
     return CLAIMS[name].check(np.random.default_rng(seed)).holds
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_holds(name):
-    assert "|" not in CLAIMS[name].statement.replace(r"\vert", "")
-    assert holds(name)
-
-
 def changed(function, change):
     """The function with its result passed through `change`."""
     return lambda *args, **kwargs: change(function(*args, **kwargs))

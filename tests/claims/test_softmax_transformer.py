@@ -6,6 +6,7 @@ from mutants import (
     ALWAYS_NAN,
     ALWAYS_WRONG,
     LAYERS,
+    LC,
     NO_DISCOUNT,
     NOT_SUBTRACTED,
     ST,
@@ -54,8 +55,8 @@ MUTATIONS = [
     (ST_CLAIMS, "softmax_td_prompt", prompt_off_by_one, "per-layer-step-sizes several-queries"),
     (ST, "softmax_weights", attention_without_mask, "per-layer-step-sizes several-queries"),
     (ST, "softmax_weights", attention_masking_one_query, "several-queries"),
-    (ST, "_grouped_weights", groups_without_counts, "theorem-1-shift several-queries"),
-    (ST, "_grouped_weights", groups_with_queries_as_sources, "theorem-1-dual several-queries"),
+    (LC, "_grouped_weights", groups_without_counts, "theorem-1-shift several-queries"),
+    (LC, "_grouped_weights", groups_with_queries_as_sources, "theorem-1-dual several-queries"),
     (LAYERS, "_shift", shift(way=1), "theorem-1-shift theorem-1-dual lemma-1"),
     (LAYERS, "_shift", shift(way=0), "per-layer-step-sizes"),
     (LAYERS, "_shift", shift(scaled=False), "several-queries"),
@@ -74,13 +75,6 @@ MUTATIONS = [
 ]
 
 KILLED = [(*where, mutant, name) for *where, mutant, names in MUTATIONS for name in names.split()]
-
-
-@pytest.mark.parametrize("name", [claim.id for claim in CLAIMS])
-def test_holds(name):
-    """On instances that `python -m icrl` does not draw by default."""
-    evidence = CLAIMS[name].check(np.random.default_rng(1))
-    assert evidence.holds, evidence
 
 
 @pytest.mark.parametrize(("module", "attribute", "mutant", "name"), KILLED)

@@ -2,7 +2,8 @@
 
 A row of `table.txt` is one claim: id, kind, tolerance, risk, and how many random numbers (64 bits each) its
 check draws at seed 0, which grows with the number of its instances. So no tolerance grows and no check
-looks at less without a line in a diff. A new or changed claim: paste the row that the failing test prints,
+looks at less without a line in a diff. That each claim holds is seen here, once; the files beside this one
+see it fail. A new or changed claim: paste the row that the failing test prints,
 in the order of the alphabet, or run `python tests/claims/test_table.py ID ...`.
 """
 

@@ -1,0 +1,153 @@
+"""What the theme does to every page and should not, and what it does not do and should.
+
+Icons come from the theme's web font, so that its 1.5 MB of icons as JavaScript are not sent; the index of the
+search is loaded when somebody searches; each page has a description and a picture for those who link to it;
+a formula is not torn from its comma.
+"""
+
+import html
+import os
+import re
+from pathlib import Path
+
+from docutils import nodes
+
+PICTURE = "_static/emblem.png"
+DESCRIPTION = 200  # characters at most
+# A formula that no longer fits a narrow screen must stay breakable: longer ones keep their comma by luck.
+UNBREAKABLE = 45
+CLOSING = re.compile(r"[.,;:!?)\]’”…]+(?=\s|$)|[)\]’”]*[-–—](?=\w)|s\b")
+
+
+def repository(app):
+    """Where the book is kept, for the buttons that open a chapter on Colab or Binder; see `_config.yml`.
+
+    On GitHub's own machines it is known without being said.
+    """
+    server, name = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
+    return app.config.icrl_repository or (f"{server}/{name}" if server and name else "")
+
+
+def configure(app, config):
+    """Launch buttons and the address of the pages, from the one place where the repository is named."""
+    config.html_context.setdefault("default_mode", "auto")
+    address = repository(app)
+    if not address:
+        return
+    config.html_theme_options |= {
+        "repository_url": address,
+        "repository_branch": "main",
+        "path_to_docs": "",
+        "launch_buttons": {
+            "colab_url": "https://colab.research.google.com",
+            "binderhub_url": "https://mybinder.org",
+            "notebook_interface": "jupyterlab",
+        },
+    }
+    owner, _, name = address.removeprefix("https://github.com/").partition("/")
+    config.html_baseurl = config.html_baseurl or f"https://{owner.lower()}.github.io/{name}/"
+
+
+def keep_together(app, doctree, docname):
+    """A formula and the punctuation that touches it stay on one line."""
+    for formula in list(doctree.findall(nodes.math)):
+        place = formula.parent.index(formula)
+        after = formula.parent[place + 1] if place + 1 < len(formula.parent) else None
+        before = formula.parent[place - 1] if place else None
+        closing = CLOSING.match(after) if isinstance(after, nodes.Text) else None
+        opening = re.search(r"(?<!\S)[(\[‘“]+$", before) if isinstance(before, nodes.Text) else None
+        if len(formula.astext()) > UNBREAKABLE or not (closing or opening):
+            continue
+        parent, parts = formula.parent, [formula]
+        if closing:
+            parts.append(nodes.Text(closing[0]))
+            parent.replace(after, nodes.Text(after[closing.end() :]))
+        if opening:
+            parts.insert(0, nodes.Text(opening[0]))
+            parent.replace(before, nodes.Text(before[: opening.start()]))
+        together = nodes.inline(classes=["together"])
+        parent.replace(formula, together)
+        together.extend(parts)
+
+
+def describe(app, pagename, templatename, context, doctree):
+    """Description and OpenGraph tags: the first sentences of the page, and the emblem."""
+    if doctree is None:
+        return
+    section = doctree.next_node(nodes.section)
+    paragraphs = [p for p in section.findall(nodes.paragraph) if "reading-time" not in p["classes"]]
+    text = " ".join(paragraphs[0].astext().split()) if paragraphs else ""
+    text = re.sub(r"^What\. ", "", re.sub(r"\\[a-z]+|[{}$\\]", "", text))
+    if len(text) > DESCRIPTION:
+        text = text[:DESCRIPTION].rsplit(" ", 1)[0] + " …"
+    base = app.config.html_baseurl
+    address = (
+        (lambda path: base.rstrip("/") + "/" + path) if base else (lambda path: context["pathto"](path, 1))
+    )
+    title = re.sub("<[^>]*>", "", context["title"])
+    tags = {
+        "og:title": html.unescape(title),
+        "og:type": "article",
+        "og:site_name": app.config.html_title,
+        "og:description": text,
+        "og:image": address(PICTURE),
+        "og:image:alt": "Layers of a transformer run down, states across; value spreads from the rewards.",
+    }
+    if base:
+        tags["og:url"] = address(f"{pagename}.html")
+    lines = [f'<meta property="{name}" content="{html.escape(value)}"/>' for name, value in tags.items()]
+    lines.append(f'<meta name="description" content="{html.escape(text)}"/>')
+    lines.append('<meta name="twitter:card" content="summary_large_image"/>')
+    context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines) + "\n"
+
+
+# Thebe runs code in the page from a network, which this book does not; searching loads what it needs itself.
+UNUSED = [
+    r"<script>const THEBE_JS_URL[^<]*</script>\s*",
+    r'<script async="async" src="[^"]*sphinx-thebe\.js[^"]*"></script>\s*',
+    r'<link rel="stylesheet"[^>]*sphinx-thebe\.css[^>]*>\s*',
+    r'<script type="text/x-thebe-config">.*?</script>\s*',
+    r"<script>kernelName = [^<]*</script>\s*",
+    r'<script defer src="[^"]*fontawesome\.js[^"]*"></script>\s*',
+    r'<meta name="viewport" content="width=device-width, initial-scale=1"\s*/>\s*',
+]
+TWICE = r"<script>var togglebuttonSelector[^<]*</script>\s*"
+SEARCH = r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>\s*'
+
+
+def clean(page):
+    """The page without what the theme writes twice or to no use."""
+    for pattern in UNUSED:
+        page = re.sub(pattern, "", page, flags=re.DOTALL)
+    first = re.search(TWICE, page)
+    if first:
+        page = page[: first.end()] + re.sub(TWICE, "", page[first.end() :])
+    if 'id="search-results"' not in page:
+        page = re.sub(SEARCH, "", page)
+    # A name that is not what the button shows is read aloud instead of it.
+    page = page.replace(' aria-label="Toggle hidden content"', "")
+    return re.sub(r"<title>(.*?) &#8212; \1</title>", r"<title>\1</title>", page)
+
+
+def finish(app, exception):
+    """Tidy every page; empty the icons that nothing uses."""
+    if exception or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        before = path.read_text()
+        after = clean(before)
+        if after != before:
+            path.write_text(after)
+    for name in ("fontawesome.js", "fontawesome.js.map"):
+        script = Path(app.outdir, "_static", "scripts", name)
+        if script.exists():
+            script.write_text("")
+
+
+def setup(app):
+    app.add_config_value("icrl_repository", "", "html")
+    app.connect("config-inited", configure)
+    app.connect("doctree-resolved", keep_together)
+    app.connect("html-page-context", describe, priority=900)
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,137 @@
+/* What the book's pages do by themselves: a link lands where it should although formulas are set late, long
+   formulas show that they go on, players start at their last picture, tables of claims can be filtered. Every
+   page can be read without it. */
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // A formula above the target that is set while the page scrolls moves the target: scroll again afterwards.
+  let journey = 0;
+  const stop = () => journey++;
+  for (const event of ["wheel", "touchstart", "keydown", "mousedown"]) addEventListener(event, stop, { passive: true });
+
+  function unfold(target) {
+    for (let box = target; box; box = box.parentElement) {
+      if (box.tagName === "DETAILS") box.open = true;
+      if (box !== target && box.classList.contains("toggle-hidden")) box.querySelector(".toggle-button")?.click();
+    }
+  }
+
+  function land(target) {
+    const mine = ++journey;
+    const until = performance.now() + 2500;
+    unfold(target);
+    const again = () => {
+      if (mine !== journey) return;
+      target.scrollIntoView({ behavior: "instant", block: "start" });
+      if (performance.now() < until) setTimeout(again, 60);
+    };
+    let begun = false;
+    const begin = () => { if (!begun) { begun = true; again(); } };
+    addEventListener("scrollend", begin, { once: true });
+    setTimeout(begin, 900); // nothing had to scroll, or the browser does not say when it has
+  }
+
+  const named = hash => hash.length > 1 && document.getElementById(decodeURIComponent(hash.slice(1)));
+
+  addEventListener("click", event => {
+    const link = event.target.closest?.("a[href]");
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey) return;
+    if (link.origin !== location.origin || link.pathname !== location.pathname) return;
+    const target = named(link.hash);
+    if (target) land(target);
+  });
+  addEventListener("hashchange", () => { const target = named(location.hash); if (target) land(target); });
+
+  function arrive() {
+    const target = named(location.hash);
+    if (!target) return;
+    const ready = window.MathJax?.startup?.promise ?? Promise.resolve();
+    ready.then(() => { land(target); target.scrollIntoView({ behavior: "instant" }); });
+  }
+
+  // What is wider than its line can be scrolled, with the keyboard too, and says so.
+  function measure(box) {
+    const more = box.scrollWidth - box.clientWidth;
+    box.classList.toggle("goes-on", more > 2 && box.scrollLeft < more - 2);
+    if (more > 2 && !box.hasAttribute("tabindex")) {
+      box.tabIndex = 0;
+      box.addEventListener("scroll", () => measure(box), { passive: true });
+    }
+  }
+  const sizes = new ResizeObserver(entries => entries.forEach(entry => measure(entry.target)));
+  const watch = root => all("mjx-container[display=true], .bd-article pre, .bd-article table", root).forEach(box => {
+    if (!box.dataset.watched) { box.dataset.watched = "yes"; sizes.observe(box); }
+  });
+
+  // A player opens at its last picture: the first one is often empty. Playing from the end starts again.
+  function players() {
+    all(".animation").forEach(player => {
+      const slider = player.querySelector("input[type=range]");
+      const to = frame => { slider.value = frame; slider.dispatchEvent(new Event("input")); slider.oninput?.(); };
+      const begin = () => to(slider.max);
+      setTimeout(begin, 50);
+      const play = all("button", player).find(button => /^Play$/.test(button.title));
+      play?.addEventListener("click", () => { if (slider.value === slider.max) to(slider.min || 0); }, true);
+    });
+  }
+
+  // A table whose rows say in data attributes what they are; the menus are made from what occurs in it.
+  function filters() {
+    all("table.filtered").forEach(table => {
+      const rows = all("tbody tr", table);
+      const form = document.createElement("form");
+      const count = document.createElement("output");
+      const chosen = {};
+      form.className = "filters";
+      const apply = () => {
+        let left = 0;
+        for (const row of rows) {
+          const text = (chosen.text ?? "").toLowerCase();
+          row.hidden = !(row.textContent.toLowerCase().includes(text) &&
+            Object.entries(chosen).every(([name, value]) => name === "text" || !value || row.dataset[name] === value));
+          left += !row.hidden;
+        }
+        count.textContent = `${left} of ${rows.length}`;
+      };
+      const field = (name, element, title) => {
+        const label = document.createElement("label");
+        label.append(title, element);
+        element.addEventListener("input", () => { chosen[name] = element.value; apply(); });
+        form.append(label);
+      };
+      for (const [name, title] of JSON.parse(table.dataset.filters)) {
+        const menu = document.createElement("select");
+        menu.append(new Option("all", ""), ...[...new Set(rows.map(row => row.dataset[name]))].map(v => new Option(v, v)));
+        field(name, menu, title);
+      }
+      const search = document.createElement("input");
+      search.type = "search";
+      field("text", search, "words");
+      form.addEventListener("submit", event => event.preventDefault());
+      form.append(count);
+      table.before(form);
+      apply();
+    });
+  }
+
+  // The theme's script writes these without a name of their own, or with one that hides what they say.
+  function names() {
+    all(".toggle-button").forEach(button => {
+      const title = button.closest(".admonition-title")?.textContent.trim();
+      if (title) button.setAttribute("aria-label", `${title}: show or hide`);
+    });
+    all("summary[aria-label]").forEach(summary => summary.removeAttribute("aria-label"));
+  }
+
+  function start() {
+    watch(document);
+    new MutationObserver(() => watch(document)).observe(document.body, { childList: true, subtree: true });
+    players();
+    filters();
+    setTimeout(names, 0);
+    arrive();
+  }
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);
+  else start();
+})();

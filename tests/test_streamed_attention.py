@@ -1,0 +1,96 @@
+"""Attention block by block against the softmax over the whole score matrix."""
+
+import numpy as np
+import pytest
+import torch
+
+from icrl import attention, streamed_attention
+from icrl.attention import softmax_attention
+from icrl.streamed_attention import StreamedAttention, StreamedWeights
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Blocks that do not divide the sizes below."""
+    monkeypatch.setattr(streamed_attention, "BLOCK", 4)
+
+
+def random(*shape, seed=0):
+    """Standard normal numbers in float64."""
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def expected(columns, score, visits, values):
+    """Each column repeated as often as it is a source, in the order of the columns."""
+    scores = (columns.mT @ score @ columns).repeat_interleave(visits.long(), 0)
+    return values.repeat_interleave(visits.long(), -1) @ scores.softmax(0)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize(
+    ("size", "exact"), [(0.0, False), (1.0, False), (10.0, None), (40.0, True), (1e8, True)]
+)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_weights_are_the_softmax(symmetric, size, exact, rows):
+    """Columns that stand for no source, for one and for several; scores of any size."""
+    columns, values = size * random(3, 11), random(rows, 11, seed=1)
+    score = torch.eye(3, dtype=torch.float64) if symmetric else random(3, 3, seed=2)
+    visits = torch.tensor([1.0, 3, 0, 2, 1, 1, 5, 0, 1, 2, 1], dtype=torch.float64)
+    weights = StreamedWeights(columns, score, visits)
+    assert weights.exact == exact or exact is None
+    assert weights.symmetric == (symmetric and not weights.exact) or exact is None
+    result = weights(values * visits)
+    assert torch.allclose(result, expected(columns, score, visits, values), rtol=0, atol=1e-12)
+    assert not weights(torch.zeros(2, 3, 11).double()).any()
+
+
+def test_one_shift_for_all_underflows_and_is_given_up():
+    """Scores of one column near 800, of another near -800: exp of their difference is 0 in float64."""
+    columns = torch.tensor([[28.0, 27.9, 0.1, -28.0]], dtype=torch.float64)
+    visits = torch.tensor([1.0, 1, 1, 0], dtype=torch.float64)
+    weights, one = StreamedWeights(columns, torch.ones_like(columns[:, :1]), visits), torch.eye(4).double()
+    assert not weights.symmetric
+    scores = (columns.mT @ columns)[:3]
+    assert torch.allclose(weights(one)[:3], scores.softmax(0), rtol=1e-12, atol=0)
+
+
+def test_zero_scores_weigh_all_sources_alike():
+    """No row is read."""
+    visits = torch.tensor([2.0, 1, 0], dtype=torch.float64)
+    weights = StreamedWeights(random(0, 3), random(0, 0), visits)
+    assert torch.allclose(weights(torch.eye(3).double()[:2]), torch.full((2, 3), 1 / 3).double())
+
+
+@pytest.mark.parametrize("size", [1.0, 20.0], ids=["bounded", "exact"])
+@pytest.mark.parametrize("read", ["all rows", "some rows"])
+@pytest.mark.parametrize("wanted", ["prompt", "value", "score", "prompt value score"])
+def test_gradient_is_that_of_the_formula(monkeypatch, size, read, wanted):
+    """Against autograd through the whole score matrix, each gradient alone and all together."""
+    names = "prompt", "value", "score"
+    operands = dict(zip(names, (random(4, 11), random(4, 4, seed=1), random(4, 4, seed=2)), strict=True))
+    operands["prompt"] *= size
+    if read == "some rows":
+        operands["value"][:-1] = operands["score"][2:] = operands["score"][:, 1] = 0
+    for name in wanted.split():
+        operands[name].requires_grad_()
+    slope, results = random(4, 11, seed=3), []
+    for largest in (2**25, 0):
+        monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
+        update = softmax_attention(*operands.values(), 2)
+        results.append([update, *torch.autograd.grad(update, [operands[n] for n in wanted.split()], slope)])
+    for whole, streamed in zip(*results, strict=True):
+        assert torch.allclose(streamed, whole, rtol=1e-11, atol=1e-11 * size)
+
+
+def test_works_under_torch_func(monkeypatch):
+    """A gradient for each prompt of a batch, with vmap over grad; in forward mode the fused kernel."""
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", 0)
+    prompts, value, score = random(3, 4, 6), random(4, 4, seed=1), random(4, 4, seed=2)
+
+    def total(score, prompt):
+        return StreamedAttention.apply(prompt, value, score, 1)[0].sum()
+
+    slopes = torch.func.vmap(torch.func.grad(total), (None, 0))(score, prompts)
+    for slope, prompt in zip(slopes, prompts, strict=True):
+        (alone,) = torch.autograd.grad(total(score.requires_grad_(), prompt), score)
+        assert torch.allclose(slope, alone, rtol=0, atol=1e-12)
