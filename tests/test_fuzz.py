@@ -1,4 +1,4 @@
-"""The whole public face, called with right arguments and with one that is not: nothing undocumented comes out.
+"""The whole public face, called with right arguments and with one that is not: no surprises.
 
 `make test` takes some hundred calls, drawn by Hypothesis; `make fuzz` ten thousand (FUZZ_CALLS).
 """

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from remembered import remembered
 
 from icrl.claims import teacher_mimicking as chapter
-from remembered import remembered
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
 SEED = 5
