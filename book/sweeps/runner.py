@@ -19,11 +19,19 @@ task leaves a shard in `_build/sweeps/NAME`, written in one stroke, and a run th
 there. A shard is named after all that determines it: the task, its arguments and the code behind it. Tables
 are written at the end, in one stroke too, rows in the order of the grid, so that they do not depend on the
 number of workers; their first line is the command that makes them.
+
+Who computes is said by `--backend`, and no task knows of it: `processes` of this machine (the default),
+`threads`, `dask` (a cluster of processes on this machine), or a Dask scheduler's address such as
+`tcp://host:8786`, whose workers may be anywhere. They need the same code, which is verified before each task,
+and no common disk: what they return is kept by this process. Any other word is a backend that was registered
+with joblib before, as Ray's is by `ray.util.joblib.register_ray()`. See the page `cost` of the book.
 """
 
 import argparse
 import ast
 import csv
+import fcntl
+import functools
 import hashlib
 import inspect
 import io
@@ -33,8 +41,9 @@ import reprlib
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +68,7 @@ class Run:
     output: Path
     jobs: int = 1
     fresh: bool = False
+    backend: str = "processes"
 
     def __call__(self, task: Callable, grid: Iterable[dict]) -> list[Row]:
         """The rows of all tasks, in the order of the grid.
@@ -80,16 +90,25 @@ class Run:
         todo = {path: arguments for path, arguments in calls.items() if not path.exists()}
         failures = []
         with tqdm(total=len(calls), initial=len(calls) - len(todo), desc=task.__name__, unit="task") as bar:
-            # One task at a time to each worker, and what is done is counted in whatever order it comes.
-            pool = joblib.Parallel(self.jobs, batch_size=1, return_as="generator_unordered")
-            work = joblib.delayed(leave_shard)
+            code = code_behind(task)
+            work = joblib.delayed(outcome)
             try:
-                for failure in pool(work(task, arguments, path) for path, arguments in todo.items()):
-                    bar.update()
-                    if failure:
-                        failures.append(failure)
-                        bar.write(failure, file=sys.stderr)
-            except BrokenProcessPool as error:
+                with workers(self.backend, self.jobs) as options:
+                    # One task at a time to each worker, and what is done is kept in whatever order it comes.
+                    pool = joblib.Parallel(batch_size=1, return_as="generator_unordered", **options)
+                    for name, text, failure in pool(
+                        work(task, x, path.name, code) for path, x in todo.items()
+                    ):
+                        bar.update()
+                        if failure:
+                            failures.append(failure)
+                            bar.write(failure, file=sys.stderr)
+                        else:
+                            replace(self.shards / name, text)
+            except Exception as error:
+                # Dask gives a task up (KilledWorker) when it has cost several workers their lives.
+                if not isinstance(error, BrokenProcessPool) and type(error).__name__ != "KilledWorker":
+                    raise
                 failures.append(f"a worker was killed (out of memory?): {error}")
         if failures:
             kept = sum(path.exists() for path in calls)
@@ -198,6 +217,12 @@ class Sweep:
             metavar="N",
             help=f"worker processes (default: as many as cores, {cores})",
         )
+        parser.add_argument(
+            "--backend",
+            default="processes",
+            metavar="WORKERS",
+            help="processes, threads, dask, or the address of a Dask scheduler (default processes)",
+        )
         parser.add_argument("--small", action="store_true", help="a quick form, to see that it runs")
         parser.add_argument("--fresh", action="store_true", help="compute again what is done")
         parser.add_argument(
@@ -223,26 +248,95 @@ class Sweep:
             except OSError as error:
                 parser.error(f"{folder} cannot be made a folder: {error}")
         command = self.command(options.seed, configuration)
-        run = Run(options.seed, command, options.shards, output, options.jobs, options.fresh)
         try:
-            self.tables(run, **configuration)
+            with alone(output, name), cluster(options.backend, options.jobs) as backend:
+                run = Run(options.seed, command, options.shards, output, options.jobs, options.fresh, backend)
+                self.tables(run, **configuration)
         except ValueError as error:
             parser.error(str(error))
         except KeyboardInterrupt:
             sys.exit(
-                f"\nStopped. Finished tasks are kept in {run.shards}; the same command goes on from there."
+                f"\nStopped. Finished tasks are kept in {options.shards}; "
+                "the same command goes on from there."
             )
 
 
-def leave_shard(task: Callable, arguments: dict, path: Path) -> str | None:
-    """Run one task and keep its rows; what went wrong, if anything did."""
+def outcome(task: Callable, arguments: dict, name: str, code: str) -> tuple[str, str | None, str | None]:
+    """Run one task: the name of its shard, its rows as text, and what went wrong, if anything did."""
     try:
+        if code_here(task) != code:
+            raise ValueError(f"the code behind the task is another one on {os.uname().nodename}")
         rows = task(**arguments)
         rows = [rows] if isinstance(rows, dict) else list(rows)
-        replace(path, json.dumps(rows, default=lambda number: number.item()))
+        return name, json.dumps(rows, default=lambda number: number.item()), None
     except Exception:
-        return f"{task.__name__} failed with the arguments {SHORT.repr(arguments)}\n{traceback.format_exc()}"
-    return None
+        failure = f"{task.__name__} failed with the arguments {SHORT.repr(arguments)}"
+        return name, None, f"{failure}\n{traceback.format_exc()}"
+
+
+@contextmanager
+def alone(output: Path, name: str) -> Iterator[None]:
+    """Hold the tables of this sweep in this folder; two that write them would mix their rows.
+
+    The system lets go of the lock when the process ends, however it does.
+
+    Raises:
+        SystemExit: another process holds them.
+    """
+    path = output / f".{name}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(
+                f"Another run of {name} writes tables into {output}: wait for it, or name another --output"
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def cluster(backend: str, jobs: int) -> Iterator[str]:
+    """For ``dask`` the address of a cluster of processes on this machine, for others what is given."""
+    if backend != "dask":
+        yield backend
+        return
+    distributed = _distributed()
+    options = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as local:
+        yield local.scheduler_address
+
+
+@contextmanager
+def workers(backend: str, jobs: int) -> Iterator[dict]:
+    """The options of ``joblib.Parallel`` that name this backend.
+
+    Raises:
+        ValueError: a backend that joblib does not know, or Dask where it is not installed.
+    """
+    if backend in ("processes", "threads"):
+        yield {"backend": {"processes": "loky", "threads": "threading"}[backend], "n_jobs": jobs}
+    elif backend == "dask" or "://" in backend:
+        distributed = _distributed()
+        with cluster(backend, jobs) as address, distributed.Client(address), joblib.parallel_config("dask"):
+            yield {}
+    elif backend in joblib.parallel.BACKENDS:
+        yield {"backend": backend, "n_jobs": jobs}
+    else:
+        raise ValueError(
+            f"backend is {backend!r}; it must be processes, threads, dask, the address of a Dask scheduler, "
+            "or a backend that was registered with joblib"
+        )
+
+
+def _distributed():
+    try:
+        import distributed
+    except ImportError:
+        raise ValueError("backend is Dask, which is not installed: pip install 'icrl[distributed]'") from None
+    return distributed
 
 
 def replace(path: Path, text: str) -> None:
@@ -270,6 +364,10 @@ def code_behind(function: Callable) -> str:
             waiting += [x for x in names if x.startswith(f"{package}.")]
     text = "\n".join(f"{name} {ast.dump(tree)}" for name, tree in sorted(trees.items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+code_here = functools.cache(code_behind)
+"""The same for the modules as this process has loaded them."""
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -45,8 +45,8 @@ def program(path):
 
 CHAPTERS = [path.with_suffix(".md") for path in ROOT.glob("book/*.ipynb")]
 PLACES = [
-    pytest.param([*CHAPTERS, *ROOT.glob("book/**/*.py")], ["book"], id="book"),
-    pytest.param([*ROOT.glob("tests/**/*.py")], ["book", "test"], id="tests"),
+    pytest.param([*CHAPTERS, *ROOT.glob("book/**/*.py")], ["book", "distributed"], id="book"),
+    pytest.param([*ROOT.glob("tests/**/*.py")], ["book", "distributed", "test"], id="tests"),
 ]
 
 

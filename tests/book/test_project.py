@@ -234,3 +234,10 @@ def test_every_room_is_on_the_api_page():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if not path.stem.startswith("_") and not name.startswith("icrl.claims."):
             assert re.search(rf"automodule:: {re.escape(name)}$", page, re.MULTILINE), name
+
+
+def test_every_core_room_is_where_a_newcomer_looks():
+    """In the table that says where things are."""
+    table = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = [f"icrl/{path.name}" for path in (ROOT / "icrl").glob("*.py") if path.stem in CORE]
+    assert [room for room in rooms if room not in table] == []

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,9 @@ def square(*, number, seed):
     if (HERE / "raise").exists() and number == 2:
         raise RuntimeError("two is too much")
     if (HERE / "die").exists() and number == 2:
+        os._exit(9)
+    if (HERE / "die once").exists() and number == 2:
+        (HERE / "die once").unlink()
         os._exit(9)
     draw = np.random.default_rng(seed).normal()
     threads = os.environ["OMP_NUM_THREADS"]
@@ -126,6 +130,66 @@ def test_run_goes_on_after_a_task_failed(sweep, how, jobs):
     assert sweep(f"--jobs={jobs}") == whole
     assert len(sweep.ran()) == 6 - kept
     assert "2" in sweep.ran()
+
+
+def test_dask_loses_nothing_with_a_worker(sweep):
+    """A real cluster of two processes, one of which dies of a task: the other does it, same table."""
+    pytest.importorskip("distributed")
+    one = sweep("--jobs=1")
+    (sweep.folder / "die once").touch()
+    assert sweep("--jobs=2", "--backend=dask", "--fresh") == one
+    assert not (sweep.folder / "die once").exists()
+    assert set(sweep.ran()) == set("012345")
+    assert sweep.ran().count("2") == 2
+
+
+@pytest.mark.parametrize("backend", ["threads", "sequential"])
+def test_backend_does_not_show(run, tmp_path, backend):
+    """Threads, and one of joblib's own by its name."""
+    again = replace(run, backend=backend, jobs=2, fresh=True)
+    assert again(drawn, [{"number": n} for n in (3, 1)]) == run(drawn, [{"number": n} for n in (3, 1)])
+
+
+def test_a_worker_with_other_code_is_refused(run, runner, monkeypatch, capsys):
+    """Somewhere else the package may be another version."""
+    monkeypatch.setattr(runner, "code_here", lambda task: "older")
+    with pytest.raises(SystemExit, match="No table is written"):
+        run(double, [{"number": 1}])
+    assert "the code behind the task is another one on" in capsys.readouterr().err
+
+
+@pytest.mark.bad_input
+def test_a_backend_that_nobody_registered_is_refused(run):
+    with pytest.raises(ValueError, match="backend is 'ray'; it must be processes, threads, dask, "):
+        replace(run, backend="ray")(double, [{"number": 1}])
+
+
+@pytest.mark.bad_input
+def test_dask_where_it_is_not_installed(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ValueError, match=r"not installed: pip install 'icrl\[distributed\]'"):
+        replace(run, backend="dask")(double, [{"number": 1}])
+
+
+def test_a_second_run_on_the_same_tables_is_refused(runner, tmp_path):
+    """While the first is at it; another folder is free, and so is the first one afterwards."""
+    seen = []
+
+    def tables(run, numbers):
+        seen.append(numbers)
+        if numbers:
+            folders = [f"--shards={tmp_path}", f"--output={tmp_path / 'other'}", "--numbers=0"]
+            sweep.main(folders)
+            with pytest.raises(
+                SystemExit, match=r"Another run of toy writes tables into .*name another --output"
+            ):
+                sweep.main([*folders, f"--output={tmp_path}"])
+
+    sweep = runner.Sweep("toy.py", tables, {"numbers": 6}, {"numbers": 3})
+    for _ in range(2):
+        sweep.main([f"--shards={tmp_path}", f"--output={tmp_path}"])
+    assert seen == [6, 0, 6, 0]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_run_goes_on_after_it_was_killed(sweep):
