@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Real
 from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess
-from icrl.reduction import deviation, discounted
+from icrl.reduction import discounted
 
 
 def population_matching(
@@ -71,16 +71,6 @@ def assumption_margin(features: Float[np.ndarray, "S d"], process: MarkovRewardP
     valid.shaped("features", features, (process.num_states, features.shape[1]), "one row for each state")
     matching = population_matching(features, process.stationary_distribution())
     return float(matching.diagonal().min() - (1 + process.discount) / 2)
-
-
-@checked(finite=False)
-def poisson_solution(process: MarkovRewardProcess) -> Float[np.ndarray, "S S"]:
-    """Column ``s`` solves ``(I - P) g = 1_s - mu(s)``: what turns visit counts into martingales (ours).
-
-    Raises:
-        ValueError: the stationary distribution is not unique.
-    """
-    return deviation(process.transition, process.stationary_distribution())
 
 
 @checked

@@ -106,7 +106,7 @@ def test_copies_and_files(case):
 
 @CASES
 def test_types_strides_and_device_come_from_the_prompt(case):
-    """float32 and float64, transposed and sliced memory, the meta device: nothing asks for a device by name."""
+    """float32 and float64, transposed and sliced memory, the meta device: no device is asked for."""
     model, prompt = case()
     single = model(prompt.float())
     assert single.dtype == torch.float32

@@ -9,7 +9,7 @@ import torch
 from refusals import refused
 
 from icrl import reduction
-from icrl.contraction import poisson_solution
+from icrl.constructions import poisson_solution
 from icrl.mdp import MarkovDecisionProcess, random_mdp
 from icrl.mrp import MarkovRewardProcess, random_mrp
 

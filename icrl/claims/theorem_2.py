@@ -81,7 +81,7 @@ def self_attention(rng):
         worst = contraction.population_matching(features, counts / counts.sum())[s, s]
         identity.append(abs(worst - promised[s]))
         # Visits of a sampled path: a martingale plus two end terms.
-        states, g = process.sample(100, rng), contraction.poisson_solution(process)
+        states, g = process.sample(100, rng), constructions.poisson_solution(process)
         martingale = (g[states[1:]] - (process.transition @ g)[states[:-1]]).sum(axis=0)
         seen = np.bincount(states[:-1], minlength=len(mu)) - 100 * mu
         identity.append(relative_error(seen, g[states[0]] - g[states[-1]] + martingale))

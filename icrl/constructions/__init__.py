@@ -20,7 +20,12 @@ from icrl.constructions.literal import (
     literal_sarsa,
 )
 from icrl.constructions.policy_gradient import expectations, objective_gradient
-from icrl.constructions.population import PopulationBound, population_bound, slow_eigenvalue
+from icrl.constructions.population import (
+    PopulationBound,
+    poisson_solution,
+    population_bound,
+    slow_eigenvalue,
+)
 
 __all__ = [
     "ACTOR_CRITIC_FAULTS",
@@ -38,6 +43,7 @@ __all__ = [
     "literal_readout",
     "literal_sarsa",
     "objective_gradient",
+    "poisson_solution",
     "population_bound",
     "random_task",
     "rare_fork",

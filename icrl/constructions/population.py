@@ -10,9 +10,19 @@ from jaxtyping import Float, Real
 
 from icrl import _validation as valid
 from icrl._arguments import checked
-from icrl.contraction import assumption_margin, poisson_solution
+from icrl.contraction import assumption_margin
 from icrl.mrp import MarkovRewardProcess
-from icrl.reduction import discounted
+from icrl.reduction import deviation, discounted
+
+
+@checked(finite=False)
+def poisson_solution(process: MarkovRewardProcess) -> Float[np.ndarray, "S S"]:
+    """Column ``s`` solves ``(I - P) g = 1_s - mu(s)``: what turns visit counts into martingales (ours).
+
+    Raises:
+        ValueError: the stationary distribution is not unique.
+    """
+    return deviation(process.transition, process.stationary_distribution())
 
 
 @dataclass(frozen=True)

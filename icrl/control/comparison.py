@@ -204,7 +204,7 @@ def evaluate(
 def compared_rows(
     *,
     world: Literal[*WORLDS],
-    learner: Literal[*LEARNERS],
+    learner: Literal[*LEARNERS, FOLLOWER],
     step_sizes: dict[str, float],
     runs: int,
     windows: int,

@@ -30,7 +30,6 @@ def _soft(policy, epsilon):
     return (policy - least) / (1 - epsilon), epsilon
 
 
-@checked
 @dataclass(frozen=True, eq=False)
 class Improvement:
     """One greedy step with an estimate, for one who knows the process: an oracle.
@@ -91,7 +90,6 @@ def improvement(
     return Improvement(chosen, gap, span, moved, bracket, promised, gained)
 
 
-@checked
 @dataclass(frozen=True, eq=False)
 class CertifiedImprovement:
     """The same from one window, for one who knows the range of the rewards and nothing else.

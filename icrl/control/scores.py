@@ -105,10 +105,20 @@ class _World(NamedTuple):
 
 @checked
 def goals(process: MarkovDecisionProcess) -> Bool[np.ndarray, " S"]:
-    """The terminal states in which the best ending is paid: the goal, not the holes of FrozenLake."""
+    """The terminal states in which the best ending is paid: the goal, not the holes of FrozenLake.
+
+    Raises:
+        ValueError: no ending is better than to go on for ever at the best price: a lake without a goal.
+    """
     paid = process.outcome_reward if process.outcome_reward is not None else process.reward[..., None]
     arrival = np.where((process.transition > 0) & ~process.terminal[:, None, None], paid, -np.inf)
     arrival = np.where(process.terminal, arrival.max(axis=(0, 1)), -np.inf)
+    going_on = np.where((process.transition > 0) & ~process.terminal, paid, -np.inf)[~process.terminal].max()
+    if process.terminal.any() and not arrival.max() > going_on / (1 - process.discount):
+        raise ValueError(
+            f"process pays {arrival.max():g} for its best ending and {going_on:g} a step where none comes; "
+            "without a goal there is no success"
+        )
     return process.terminal & (arrival == arrival.max())
 
 

@@ -145,7 +145,7 @@ def best_tried(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
 def closed_shares(
     *,
     world: Literal[*WORLDS],
-    learner: Literal[*RIVALS],
+    learner: Literal[*RIVALS, "myopic"],
     step_size: float,
     runs: int,
     records: list[int],

@@ -46,7 +46,6 @@ def own_price_weights(
     return value, score
 
 
-@checked
 @dataclass(frozen=True, eq=False)
 class PricedCertificate:
     """What a context proves about the estimates of ``num_layers`` of softmax TD and the layer that prices.

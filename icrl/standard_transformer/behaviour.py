@@ -24,11 +24,15 @@ def squared_errors(
         return prompts.mean_square(predict(setting, parameters, prompts) - prompts.value)
 
 
-@checked
 def paired(errors: Float[Tensor, "*e B"], rival: Float[Tensor, " B"]) -> tuple[Tensor, Tensor]:
-    """Mean of ``errors - rival`` over the same worlds, and the half-width of its 95% interval."""
-    if errors.shape[-1] != rival.shape[-1]:
-        raise ValueError(f"errors has {errors.shape[-1]} worlds, rival {rival.shape[-1]}; pair the same")
+    """Mean of ``errors - rival`` over the same worlds, and the half-width of its 95% interval.
+
+    NaN where the rival has no number.
+    """
+    valid.tensor("errors", errors)
+    valid.tensor("rival", rival, finite=False)
+    if not errors.ndim or rival.shape != errors.shape[-1:] or not rival.numel():
+        raise ValueError(f"rival has shape {tuple(rival.shape)}, errors {tuple(errors.shape)}; pair the same")
     difference = errors - rival
     return difference.mean(-1), 1.96 * difference.std(-1) / difference.shape[-1] ** 0.5
 

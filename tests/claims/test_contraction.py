@@ -35,7 +35,7 @@ def replaced(**change):
 BROKEN = {
     "theorem-2-recursion": wrap(softmax_td, "kernel_td", lambda v: -v),
     "theorem-2-norm": wrap(softmax_td, "iteration_matrix", lambda b: 2 * np.eye(len(b)) - b),
-    "population-operator": wrap(contraction, "poisson_solution", lambda g: -g),
+    "population-operator": wrap(constructions, "poisson_solution", lambda g: -g),
     "theorem-2-constants": wrap(
         constructions, "population_bound", replaced(floor=lambda x: 0.01 * x, rate=lambda x: 0.3 * x)
     ),

@@ -8,11 +8,17 @@ from icrl import constructions, mrp
 from icrl import contraction as con
 
 
+def test_poisson_solution():
+    process = mrp.loop_chain(5, 0.9, np.random.default_rng(0))
+    g, mu = constructions.poisson_solution(process), process.stationary_distribution()
+    np.testing.assert_allclose(g - process.transition @ g, np.eye(5) - mu, atol=1e-12)
+
+
 def test_population_bound():
     """The rate is 1 - C from `required` on and not before, from above towards 1 - 2C; all by hand."""
     process, features = mrp.random_mrp(3, 0.3, np.random.default_rng(0)), np.sqrt(8) * np.eye(3)
     margin, mu = con.assumption_margin(features, process), process.stationary_distribution()
-    spans = np.ptp(con.poisson_solution(process), axis=0)
+    spans = np.ptp(constructions.poisson_solution(process), axis=0)
     spread, m = np.sqrt(np.log(120) / 2), 0.65 + margin
 
     def rate(n):

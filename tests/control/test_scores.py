@@ -79,3 +79,13 @@ def test_refuses_scores():
         interval(np.ones(3), np.random.default_rng(0), level=1.0)
     with pytest.raises(ValueError, match=r"policy has shape \(1, 3, 2\)"):
         first_reward_time(PROCESS, uniform([PROCESS]))
+
+
+@pytest.mark.bad_input
+def test_refuses_success_without_a_goal():
+    """On a lake with holes only, drowning would count as success; an ending that costs may be a goal."""
+    for paid in ((1, 0, 0), (0, -1, 0)):
+        lake = from_gymnasium("FrozenLake-v1", 0.9, desc=("SF", "FH"), reward_schedule=paid)
+        with pytest.raises(ValueError, match=r"process pays -?\d for its best ending.* there is no success"):
+            goals(lake)
+    assert goals(from_gymnasium("CliffWalking-v1", 0.9)).nonzero()[0].tolist() == [47]

@@ -57,7 +57,7 @@ def test_setting(change, message):
         (lambda: study.plain_network(SMALL.architecture, PARAMETERS, 2), "seed is 2; seeds run from 0 to 1"),
         (
             lambda: study.paired(torch.ones(2, 3), torch.ones(4)),
-            r"rival has shape \(4,\); its axis B must have length 3",
+            r"rival has shape \(4,\), errors \(2, 3\); pair the same",
         ),
         (
             lambda: study.slopes(torch.ones(1, 3, 5), torch.zeros(1, 3, 5), PROMPTS),
