@@ -117,6 +117,8 @@ def floor_errors(
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "P N C"]:
     """``|vhat - v|``, largest over visited states: (processes, lengths, contexts); NaN without coverage."""
+    if not len(lengths):
+        raise ValueError("lengths is empty; give at least one")
     chains = np.array([process.transition for process in processes]).repeat(contexts, axis=0)
     paths = mrp.sample_batch(chains, max(lengths), rng)
     errors = np.full((len(processes), len(lengths), contexts), np.nan)

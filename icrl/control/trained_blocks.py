@@ -36,7 +36,7 @@ def unpack_block(table: Float[np.ndarray, "m m"]) -> tuple[Float[Tensor, "D D"],
     table = np.asarray(table, dtype=np.float64)
     m = len(table)
     if table.shape != (m, m) or m % 2 == 0:
-        raise ValueError(f"table has shape {table.shape}; it must be (2 d + 1, 2 d + 1)")
+        raise ValueError(f"table has shape {table.shape}; it must be (2 d + 1, 2 d + 1), a block")
     d = m // 2
     P, V = torch.zeros(2, 3 * d + 2, 3 * d + 2, dtype=torch.float64)
     P[:m, m:], V[m + 1 :, :m] = torch.from_numpy(table[:, : d + 1]), torch.from_numpy(table[:, d + 1 :].T)

@@ -37,7 +37,9 @@ DECIMALS = 10
 @checked
 def greedy(q: Float[np.ndarray, "*b S A"], epsilon: float = 0.0) -> Float[np.ndarray, "*b S A"]:
     """The epsilon-greedy policy; actions that agree to ten decimals share the greedy part."""
-    return epsilon_greedy(np.round(q, DECIMALS), epsilon)
+    rounded = np.round(q, DECIMALS)
+    # Rounding multiplies by 1e10, and values beyond 1e298 would become infinite; they have no decimals.
+    return epsilon_greedy(np.where(np.abs(q) < 1e298, rounded, q), epsilon)
 
 
 @checked

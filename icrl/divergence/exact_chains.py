@@ -193,7 +193,7 @@ def exact_chain(
     for s, row in enumerate(rows):
         if len(row) != size:
             raise ValueError(f"transition row {s} has {len(row)} entries; the matrix must be {size} x {size}")
-        if min(row) < 0 or sum(row) != 1:
+        if not row or min(row) < 0 or sum(row) != 1:
             raise ValueError(f"transition row {s} is {row}; it must be non-negative and sum to exactly 1")
     if distribution is not None:
         weights = [rational("distribution", entry) for entry in distribution]

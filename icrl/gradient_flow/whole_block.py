@@ -65,10 +65,12 @@ def corner_flow(time: float, rng: np.random.Generator) -> CornerFlow:
     """Follow all of ``P`` and ``V`` on 60 Gaussian tasks with one feature, from a disturbed teacher.
 
     Args:
-        time: how long, ``> 0``.
+        time: how long, from ``1e-6`` to ``1e6``.
         rng: draws tasks and start.
     """
     time = valid.positive("time", time)
+    if not 1e-6 <= time <= 1e6:
+        raise ValueError(f"time is {time:g}; it must lie between 1e-6 and 1e6, else the solver does not end")
     prompts = sarsa_prompt(
         *rng.normal(size=(1, 60, 1)), *rng.normal(size=(2, 60, 4, 1)), rng.normal(size=(60, 4)), 0.8
     )

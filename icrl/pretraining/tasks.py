@@ -127,7 +127,11 @@ def sample_states(
 @checked
 def transition_counts(states: Int[Tensor, "*b n_plus_1"], num_states: int) -> Float[Tensor, "*b S S"]:
     """``N(s, s')``: how often each transition occurs along a trajectory, as float64."""
-    batch, size = states.shape[:-1], num_states
+    batch, size = states.shape[:-1], valid.count("num_states", num_states, 1)
+    if states.min() < 0 or states.max() >= size:
+        raise ValueError(
+            f"states holds {states.min()} to {states.max()}; num_states is {size}, they end at {size - 1}"
+        )
     pairs = (states[..., :-1] * size + states[..., 1:]).reshape(-1, states.shape[-1] - 1)
     pairs = pairs + size**2 * torch.arange(len(pairs), device=pairs.device)[:, None]
     counts = torch.bincount(pairs.flatten(), minlength=size**2 * len(pairs))

@@ -18,7 +18,7 @@ RIVALS = ("linear 2", "certainty equivalence", "add-k", "bayes")
 """What a network is paired with."""
 
 
-@checked
+@checked(finite=False)
 def measured(name: str, run: Run, generator: Generator, num_worlds: int = 1000) -> dict[str, list[dict]]:
     """Every instrument, on fresh worlds, in float64.
 
@@ -30,7 +30,7 @@ def measured(name: str, run: Run, generator: Generator, num_worlds: int = 1000) 
 
     Returns:
         The rows of four tables, ``runs`` (one a seed), ``conditions`` (seed and test law), ``layers``
-        (seed and layer), ``heads`` (seed, layer and head).
+        (seed and layer), ``heads`` (seed, layer and head). NaN for a rival that does not exist there.
     """
     c, parameters = run.setting, run.parameters.double()
     rivals = hypotheses.fit_rivals(c.draw((4 * num_worlds,), generator), c.discount)
