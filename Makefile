@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 
 # With -j, a page would be looked at before it is whole.
 .NOTPARALLEL:
-.PHONY: book test pages checks units fuzz browser test-lowest test-newest bench sweep sweeps lab notebooks lock clean
+.PHONY: book test pages checks units fuzz browser pdf links test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
 
 book: .venv/installed pages
 	@echo; echo "Open this page: $(CURDIR)/$(PAGE)"
@@ -44,6 +44,14 @@ browser:
 	elif command -v brew >/dev/null; then brew install --cask chromium chromedriver; \
 	else echo "Install Chromium and chromedriver, under these names on the PATH"; exit 1; fi
 
+# The whole book as one file, _build/icrl.pdf, printed by Chromium.
+pdf: .venv/installed pages browser
+	$(BIN)/python book/pdf.py
+
+# Asks every external address in the book whether it is there; needs a network.
+links: .venv/installed
+	$(BIN)/python book/links.py
+
 # The package alone, without the book's tests, with the lowest versions that pyproject.toml allows (Python 3.11).
 test-lowest:
 	"$(PYTHON)" -m venv --clear _build/lowest
@@ -56,6 +64,10 @@ test-newest:
 	"$(PYTHON)" -m venv --clear _build/newest
 	_build/newest/bin/python -m pip install -q -e '.[book,test]'
 	$(MAKE) pages checks BIN=_build/newest/bin
+
+# Small wrong programs by the hundred: which of them does no test notice? make mutants OPTIONS="--module mrp"
+mutants: .venv/installed
+	$(BIN)/python tests/mutation.py $(OPTIONS)
 
 # Speed of pretraining over a literal trainer, in one run on one thread.
 bench: .venv/installed

@@ -19,9 +19,10 @@ from icrl.mrp import MarkovRewardProcess
 def softmax_kernel(
     features: Float[np.ndarray, "S d"], states: Int[np.ndarray, " n_plus_1"]
 ) -> Float[np.ndarray, "n S"]:
-    """The weight ``K(S_{k-1}, s)`` that state ``s`` gives to each source, eq. (9) of Xie et al. (2026).
+    """The weight ``K(s, S_{k-1})`` that state ``s`` gives to each source, eq. (9) of Xie et al. (2026).
 
-    The score is the inner product of the features. Each column is a distribution over sources.
+    The score is the inner product of the features. Sources are rows here, so that each column is a
+    distribution over sources; in ``K`` the listener comes first.
 
     Args:
         features: ``(S, d)``, one row for each state.
@@ -50,7 +51,7 @@ def weighted_softmax_td(
 ) -> Float[np.ndarray, "L_plus_1 n_plus_1"]:
     """Iterate weighted softmax TD from zero, eqs. (8) and (9) of Xie et al. (2026).
 
-    ``v(S_j) <- v(S_j) + alpha sum_k delta_k K(S_{k-1}, S_j)`` with the TD errors
+    ``v(S_j) <- v(S_j) + alpha sum_k delta_k K(S_j, S_{k-1})`` with the TD errors
     ``delta_k = R_k + gamma v(S_k) - v(S_{k-1})``, for all columns ``j`` of the trajectory at once.
 
     Args:

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 BLOCK = 256
-"""Rows and columns of a block of scores: half a megabyte in float64."""
+"""Rows and columns of a block of scores, half a megabyte in float64."""
 
 BITS = math.log2(math.e)
-"""Scores are multiplied by this, within the product, and two is raised to them: ``exp2`` is faster."""
+"""Scores are multiplied by this within the product, and two is raised to them, since ``exp2`` is faster."""
 
 
 class StreamedWeights:

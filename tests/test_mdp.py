@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from icrl.mdp import MarkovDecisionProcess, random_mdp
 from icrl.policies import epsilon_greedy
@@ -89,6 +90,14 @@ def test_random_mdp_and_freezing():
     transition = process.transition.copy()
     MarkovDecisionProcess(transition, process.reward.copy(), 0.9)
     transition[0, 0, 0] = 1
+
+
+def test_random_mdp_has_the_described_law():
+    """Rewards uniform in [-1, 1], rows uniform on the simplex, by the test of Kolmogorov and Smirnov."""
+    process = random_mdp(5, 150, 0.9, np.random.default_rng(2))
+    assert kstest(process.reward.ravel(), "uniform", (-1, 2)).pvalue > 1e-3
+    for t in (0, 4):
+        assert kstest(process.transition[..., t].ravel(), "beta", (1, 4)).pvalue > 1e-3
 
 
 def test_greedy_policy_of_the_optimum_is_optimal():

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest
 
 from icrl import softmax_td as td
 from icrl.attention import softmax_weights
@@ -194,6 +194,24 @@ def test_generators_have_the_described_shape():
     np.testing.assert_array_equal(boyan, expected)
     ring = loop_chain(5, 0.9, rng).transition > 0
     np.testing.assert_array_equal(ring, np.eye(5) + np.roll(np.eye(5), 1, axis=1) > 0)
+
+
+def test_generators_have_the_described_laws():
+    """By the test of Kolmogorov and Smirnov, on 400 worlds; an entry of a uniform row is Beta(1, S - 1)."""
+    rng = np.random.default_rng(10)
+    worlds = {make: [make(4, 0.9, rng) for _ in range(400)] for make in GENERATORS}
+    for make, found in worlds.items():
+        rows, reward = (np.array([getattr(w, name) for w in found]) for name in ("transition", "reward"))
+        laws = [(reward[:, s], "uniform", (-1, 2)) for s in (0, 3)]
+        if make is loop_chain:
+            laws += [(rows[:, s, s], "uniform", (0, 1)) for s in (0, 3)]
+        else:
+            last = rows[:, -1] if make is boyan_chain else rows.reshape(-1, 4)[::2]
+            laws += [(last[:, s], "beta", (1, 3)) for s in (0, 3)]
+        if make is boyan_chain:
+            laws += [(rows[:, s, s + 1], "uniform", (0, 1)) for s in (0, 1)]
+        assert min(kstest(*law).pvalue for law in laws) > 1e-3
+        assert np.abs(np.corrcoef(reward[:, :2].T)[0, 1]) < 0.2  # drawn for each state anew
 
 
 def test_smallest_worlds():

@@ -126,6 +126,7 @@ def clean(page):
         page = re.sub(SEARCH, "", page)
     # A name that is not what the button shows is read aloud instead of it.
     page = page.replace(' aria-label="Toggle hidden content"', "")
+    page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     return re.sub(r"<title>(.*?) &#8212; \1</title>", r"<title>\1</title>", page)
 
 
@@ -144,7 +145,15 @@ def finish(app, exception):
             script.write_text("")
 
 
+def colons_are_colons(app, what, name, thing, options, lines):
+    """Napoleon takes what stands before a colon in the description of a constant for its type."""
+    if what in ("data", "attribute", "property") and lines and ": " in lines[0]:
+        before, _, after = lines[0].partition(": ")
+        lines[0:1] = [f"{before}:", after]
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", colons_are_colons, priority=400)
     app.add_config_value("icrl_repository", "", "html")
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", keep_together)

@@ -76,43 +76,46 @@
     });
   }
 
-  // A table whose rows say in data attributes what they are; the menus are made from what occurs in it.
+  // A table with a column of verdicts: menus from what occurs in some of its columns, and a field for words.
+  const MENUS = ["chapter", "kind", "verdict", "margin"];
   function filters() {
-    all("table.filtered").forEach(table => {
+    for (const table of all(".bd-article table")) {
+      const heads = all("thead th", table).map(head => head.textContent.trim());
+      if (!heads.includes("verdict")) continue;
       const rows = all("tbody tr", table);
+      const text = (row, column) => row.cells[column].textContent.trim();
       const form = document.createElement("form");
-      const count = document.createElement("output");
-      const chosen = {};
-      form.className = "filters";
+      const left = document.createElement("output");
+      const tests = new Map();
       const apply = () => {
-        let left = 0;
-        for (const row of rows) {
-          const text = (chosen.text ?? "").toLowerCase();
-          row.hidden = !(row.textContent.toLowerCase().includes(text) &&
-            Object.entries(chosen).every(([name, value]) => name === "text" || !value || row.dataset[name] === value));
-          left += !row.hidden;
-        }
-        count.textContent = `${left} of ${rows.length}`;
+        for (const row of rows) row.hidden = ![...tests.values()].every(test => test(row));
+        left.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length}`;
       };
-      const field = (name, element, title) => {
+      const field = (title, element, test) => {
         const label = document.createElement("label");
         label.append(title, element);
-        element.addEventListener("input", () => { chosen[name] = element.value; apply(); });
+        element.addEventListener("input", apply);
+        tests.set(title, row => !element.value || test(row, element.value));
         form.append(label);
       };
-      for (const [name, title] of JSON.parse(table.dataset.filters)) {
+      for (const title of MENUS.filter(name => heads.includes(name))) {
+        const column = heads.indexOf(title);
+        const values = [...new Set(rows.map(row => text(row, column)))];
+        if (title === "margin") values.sort((a, b) => (parseFloat(a.slice(2)) || 0) - (parseFloat(b.slice(2)) || 0));
         const menu = document.createElement("select");
-        menu.append(new Option("all", ""), ...[...new Set(rows.map(row => row.dataset[name]))].map(v => new Option(v, v)));
-        field(name, menu, title);
+        menu.append(new Option("all", ""), ...values.map(value => new Option(value, value)));
+        field(title, menu, (row, value) => text(row, column) === value);
       }
-      const search = document.createElement("input");
-      search.type = "search";
-      field("text", search, "words");
+      const words = document.createElement("input");
+      words.type = "search";
+      field("words", words, (row, value) => row.textContent.toLowerCase().includes(value.toLowerCase()));
+      form.className = "filters";
       form.addEventListener("submit", event => event.preventDefault());
-      form.append(count);
-      table.before(form);
+      form.append(left);
+      table.classList.add("filtered");
+      (table.closest(".pst-scrollable-table-container") ?? table).before(form);
       apply();
-    });
+    }
   }
 
   // The theme's script writes these without a name of their own, or with one that hides what they say.

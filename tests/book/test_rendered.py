@@ -51,7 +51,7 @@ const seen = new Map();
 const walk = e => {
   const whole = e.matches("a, button, summary");
   if (!whole) [...e.children].forEach(walk);
-  if ((e.children.length && !whole) || e.closest("tr, nav, figure, form")) return;
+  if ((e.children.length && !whole) || e.closest("tr, nav, figure, form") || e.matches("dt, dd, li")) return;
   const kind = [e, e.parentElement, e.parentElement.parentElement].map(look).join(" < ");
   seen.set(kind, (seen.get(kind) ?? 0) + 1);
   if (seen.get(kind) > 3) e.remove();

@@ -155,6 +155,22 @@ def test_a_wrong_constant_of_theorem_2_is_seen(mutant, monkeypatch):
     assert not holds("theorem-2-formula")
 
 
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        bound_with(floor=lambda x, rate: x / 10),
+        bound_with(floor=lambda x, rate: x * 10),
+        bound_with(rate=lambda r, c: r - c),
+        bound_with(rate=lambda r, c: (1 + r) / 2),
+    ],
+    ids=["floor too low", "floor too high", "rate too low", "rate too high"],
+)
+def test_a_bound_of_theorem_2_that_fails_or_says_nothing_is_seen(mutant, monkeypatch):
+    """On sampled contexts: no formula is compared here."""
+    monkeypatch.setattr(contraction, "population_bound", mutant)
+    assert not holds("theorem-2-constants")
+
+
 def norms_of(change):
     """The loop's kernel changed: the second norm bound speaks of what attention averages."""
     original = softmax_td.softmax_kernel

@@ -21,6 +21,18 @@ def blunt(features, distribution, original=contraction.population_matching):
     return 0.99 * original(features, distribution) + 0.01 * distribution
 
 
+def rolled_from_four(features, distribution, original=contraction.population_matching):
+    """The right kernel for three states; for more, everybody listens to another state than its own."""
+    matching = original(features, distribution)
+    return matching if len(matching) == 3 else np.roll(matching, 1, axis=1)
+
+
+def indefinite(features, distribution):
+    """A large trace, and yet an eigenvalue below zero: for three states the trace alone would not do."""
+    basis = np.linalg.qr(np.column_stack([np.ones(len(distribution)), np.eye(len(distribution))[:, :-1]]))[0]
+    return basis @ np.diag([1.0, -0.1] + (len(distribution) - 2) * [9.0]) @ basis.T
+
+
 def unlike(features, distribution):
     weights = distribution * np.exp(-(features @ features.T))
     return weights / weights.sum(axis=1, keepdims=True)
@@ -113,6 +125,8 @@ FAULTS = [
     ("one-hot-on-policy", divergence, "population_operator", lambda x, p: 0.5 * np.eye(p.num_states)),
     ("one-hot-off-policy", divergence, "four_states_off_policy", other_sources),
     ("one-hot-three-states", claims, "population_matching", lambda x, mu: np.roll(blunt(x, mu), 1, axis=1)),
+    ("one-hot-three-states", claims, "population_matching", rolled_from_four),
+    ("one-hot-three-states", claims, "population_matching", indefinite),
     ("small-features", divergence, "safe_spread", lambda gamma: 2.02 * np.arccosh(1 / gamma)),
     ("small-features", divergence, "safe_spread", lambda gamma: 1.98 * np.arccosh(1 / gamma)),
     ("inflow-condition-sharp", divergence, "long_cycle", shorter),

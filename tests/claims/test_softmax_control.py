@@ -155,6 +155,26 @@ FAULTS = {
         last_window_only(centring.Centred.update),
     ),
     ("centring-invariance", "ends"): (Tabular, "update", endless(Tabular.update)),
+    ("control-ranking", "visited only"): (
+        chapter,
+        "SoftmaxPairs",
+        lambda layers, tau, step, queries: SoftmaxPairs(layers, tau, step, "visited"),
+    ),
+    ("control-ranking", "all pairs twice"): (
+        chapter,
+        "SoftmaxPairs",
+        lambda layers, tau, step, queries: SoftmaxPairs(layers, tau, step, "all"),
+    ),
+    ("control-ranking", "not centred"): (
+        centring.Centred,
+        "update",
+        uncentred(centring.Centred.update),
+    ),
+    ("control-ranking", "centred twice"): (
+        chapter,
+        "Tabular",
+        lambda *arguments: centring.Centred(Tabular(*arguments)),
+    ),
     ("price-changes-nothing", "visited only"): (
         chapter,
         "SoftmaxPairs",

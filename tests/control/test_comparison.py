@@ -4,9 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from icrl.control import FOLLOWER, LEARNERS, Tabular, best_steps, comparison, optimal
-from icrl.control.comparison import compared_rows, evaluate, few_successors, raised, tried_row, with_rewards
+from icrl.control.comparison import (
+    WORLDS,
+    compared_rows,
+    evaluate,
+    few_successors,
+    raised,
+    tried_row,
+    with_rewards,
+)
+from icrl.control.updaters import ActorCritic, LinearSarsa, SoftmaxPairs
 from icrl.mdp import from_gymnasium
 
 LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
@@ -66,3 +76,75 @@ def test_holes_and_steps_are_paid_the_goal_is_not():
 def test_refuses_raising_where_episodes_end():
     with pytest.raises(ValueError, match="process has terminal states"):
         raised(from_gymnasium("FrozenLake-v1", 0.9))
+
+
+def test_raised_and_changed_rewards_by_hand():
+    process = few_successors(3, 2, 0.9, np.random.default_rng(1))
+    np.testing.assert_allclose(raised(process).reward, process.reward + 1)
+    np.testing.assert_allclose(raised(process, -0.5).reward, process.reward - 0.5)
+    assert process.discount == raised(process).discount == 0.9
+    told = with_rewards(LAKE, step=-0.1, hole=-2.0, factor=3.0)
+    assert told.outcome_reward[14, 2, 15] == 3
+    assert told.outcome_reward[1, 1, 5] == -2
+    assert told.reward[14, 2] == 3
+    assert told.reward[0, 2] == pytest.approx(-0.1)
+    slippery = with_rewards(from_gymnasium("FrozenLake-v1", 0.95), -0.1, -2.0)
+    assert slippery.reward[14, 2] == pytest.approx(1 / 3 - 0.2 / 3)
+
+
+def test_few_successors():
+    """Rows are Dirichlet(0.1), so an entry is Beta(0.1, 0.8); rewards are uniform in [-1, 1]."""
+    process = few_successors(9, 40, 0.9, np.random.default_rng(2))
+    assert kstest(process.transition[..., 0].ravel(), "beta", (0.1, 0.8)).pvalue > 1e-3
+    assert kstest(process.reward.ravel(), "uniform", (-1, 2)).pvalue > 1e-3
+
+
+def test_worlds_are_what_they_are_called():
+    rng = np.random.default_rng(3)
+    for name, discount, size in (
+        ("random", 0.9, 9),
+        ("random, discount 0.5", 0.5, 9),
+        ("random, raised", 0.9, 9),
+        ("few successors", 0.9, 9),
+        ("lake", 0.95, 16),
+        ("slippery lake", 0.95, 16),
+        ("large lake", 0.95, 64),
+        ("large slippery lake", 0.95, 64),
+        ("cliff", 0.95, 48),
+    ):
+        one, two = WORLDS[name].draw(2, rng)
+        assert (one.discount, one.reward.shape) == (discount, (size, 4))
+        assert ("lake" in name or name == "cliff") == (one is two)
+        certain = np.isin(one.transition, [0, 1]).all()
+        assert certain == (name in ("lake", "large lake", "cliff"))
+    assert WORLDS["random, raised"].draw(40, rng)[0].reward.min() > 0
+    assert all(setting.records[0] == 0 for setting in WORLDS.values())
+
+
+def test_best_step_is_that_of_the_mean_over_worlds_and_lengths():
+    """The larger of two sums, though the other one leads in one world and at one length."""
+    row = {"learner": "SARSA"}
+    tried = [
+        row | {"step_size": 0.1, "share_100": 0.9, "share_400": 0.2},
+        row | {"step_size": 0.1, "share_100": 0.1, "share_400": 0.5},
+        row | {"step_size": 0.2, "share_100": 0.5, "share_400": 0.7},
+        row | {"step_size": 0.2, "share_100": 0.3, "share_400": 0.3},
+        {"learner": "linear", "step_size": 4.0, "share_100": 0.1, "share_400": 0.1},
+    ]
+    assert best_steps(tried) == {"SARSA": 0.2, "linear": 4.0}
+
+
+def test_learners_are_what_they_are_called():
+    made = {name: make(0.3) for name, (make, _) in LEARNERS.items()}
+    assert vars(made["linear"]) == vars(LinearSarsa(0.3))
+    assert vars(made["linear, 8 times"]) == vars(LinearSarsa(0.3, 8))
+    assert vars(made["softmax, visited"]) == vars(SoftmaxPairs(8, 4.0, 0.3, "visited"))
+    assert vars(made["softmax, all"]) == vars(SoftmaxPairs(8, 4.0, 0.3, "all"))
+    assert vars(made["actor-critic"]) == vars(ActorCritic(0.3, 0.3))
+    for name, rule in (
+        ("SARSA", "sarsa"),
+        ("expected SARSA", "expected-sarsa"),
+        ("Q-learning", "q-learning"),
+    ):
+        assert vars(made[name]) == vars(Tabular(rule, 0.3))
+    assert all(list(steps) == sorted(set(steps)) and len(steps) == 4 for _, steps in LEARNERS.values())

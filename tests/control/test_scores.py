@@ -89,3 +89,87 @@ def test_refuses_success_without_a_goal():
         with pytest.raises(ValueError, match=r"process pays -?\d for its best ending.* there is no success"):
             goals(lake)
     assert goals(from_gymnasium("CliffWalking-v1", 0.9)).nonzero()[0].tolist() == [47]
+
+
+def windy(rng, size=5, actions=2):
+    """A random world that ends in its last two states, a hole and a goal, with rewards for arriving there."""
+    transition = rng.dirichlet(np.ones(size), size=(size, actions))
+    transition[-2:] = np.eye(size)[-2:, None]
+    paid = np.zeros_like(transition)
+    paid[:-2, :, -1], paid[:-2, :, -2] = 2.0, -1.0
+    ends = np.arange(size) >= size - 2
+    start = rng.dirichlet(np.ones(size - 2))
+    return MarkovDecisionProcess(
+        transition, (transition * paid).sum(axis=2), 0.8, np.append(start, [0, 0]), ends, paid
+    )
+
+
+def test_scores_of_unlike_worlds_by_loops():
+    """Three worlds, one of them twice, unlike policies, two leading axes: every number by its definition."""
+    rng = np.random.default_rng(11)
+    worlds = [windy(rng) for _ in range(3)]
+    worlds.append(worlds[0])
+    policies = rng.dirichlet(np.ones(2), size=(2, 4, 5))
+    found = score(worlds, policies, horizon=3)
+    for k, b in np.ndindex(2, 4):
+        world, policy = worlds[b], policies[k, b]
+        chain = np.einsum("sa,sat->st", policy, world.transition)
+        reward = (policy * world.reward).sum(axis=1)
+        state, total, value = world.start, 0.0, 0.0
+        for step in range(400):
+            total += state @ reward if step < 3 else 0
+            value += 0.8**step * state @ reward
+            state = state @ chain
+            if step == 2:
+                success = state[-1]
+        assert found.success[k, b] == pytest.approx(success)
+        assert found.episode_return[k, b] == pytest.approx(total)
+        assert found.value[k, b] == pytest.approx(value)
+        best = world.start @ world.optimal_q().max(axis=1)
+        plain = np.einsum("sat->st", world.transition) / 2
+        even = world.start @ np.linalg.solve(np.eye(5) - 0.8 * plain, world.reward.mean(axis=1))
+        assert found.share[k, b] == pytest.approx((value - even) / (best - even))
+
+
+def test_first_reward_by_a_series():
+    """Chance that nothing was paid in so many steps, summed; ended episodes start anew."""
+    rng = np.random.default_rng(12)
+    world, policy = windy(rng), rng.dirichlet(np.ones(2), size=5)
+    silent = np.einsum("sa,sat->st", policy, world.transition)
+    silent[:, -2:] = 0  # both endings pay
+    state, expected = world.start.copy(), 0.0
+    for _ in range(2000):
+        expected += state.sum()
+        state = state @ silent
+    assert first_reward_time(world, policy) == pytest.approx(expected)
+    free = world.outcome_reward.copy()
+    free[:, :, -2] = 0  # the hole pays nothing: the episode begins again
+    reward = (world.transition * free).sum(axis=2)
+    quiet = MarkovDecisionProcess(world.transition, reward, 0.8, world.start, world.terminal, free)
+    again = np.einsum("sa,sat->st", policy, world.transition)
+    again = again[:, :-2] + again[:, -2:-1] * world.start[:-2]
+    steps = np.linalg.solve(np.eye(3) - again[:3], np.ones(3))
+    assert first_reward_time(quiet, policy) == pytest.approx(world.start[:3] @ steps)
+
+
+def test_intervals_by_their_level_and_runs():
+    """Normal data: as wide as 1.96 or 1 standard errors, around the mean, for each row of its own."""
+    values = np.random.default_rng(13).normal(size=(2, 400)) * [[1.0], [3.0]] + [[0.0], [5.0]]
+    error = values.std(axis=1) / 20
+    for level, width in ((0.95, 1.96), (0.6827, 1.0)):
+        found = interval(values, np.random.default_rng(1), level=level)
+        np.testing.assert_allclose((found[:, 1] - found[:, 0]) / 2, width * error, rtol=0.1)
+        np.testing.assert_allclose(found.mean(axis=1), values.mean(axis=1), atol=0.2)
+    default = interval(values, np.random.default_rng(1))
+    said = interval(values, np.random.default_rng(1), level=0.95, draws=2000)
+    assert np.array_equal(default, said)
+    assert score([LAKE], uniform([LAKE])).success == score([LAKE], uniform([LAKE]), 200).success
+
+
+def test_reference_policies_by_hand():
+    """Ties share: two equal actions of three get a half each."""
+    transition = np.full((2, 3, 2), 0.5)
+    tied = MarkovDecisionProcess(transition, np.array([[1.0, 1, 0], [0, 2, 2]]), 0.5)
+    expected = [[[0.5, 0.5, 0], [0, 0.5, 0.5]]]
+    assert myopic([tied]).tolist() == optimal([tied]).tolist() == expected
+    assert uniform([tied]) == pytest.approx(np.full((1, 2, 3), 1 / 3))

@@ -1,13 +1,15 @@
 """What is measured of trained networks, on networks whose answer is known."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from icrl import depth
-from icrl.pretraining import Configuration, fresh_tasks
+from icrl.depth import trained
+from icrl.pretraining import Configuration, fitted_response, fresh_tasks
 from icrl.softmax_transformer import SoftmaxTransformer, priced_td_weights, softmax_td_prompt
 
 SMALL = Configuration(
@@ -49,6 +51,60 @@ def test_rows():
     assert rows[0]["constant"] == rows[0]["a"]
     expected = rows[0]["a"] + rows[1]["a"] + (0.9 * rows[1]["b"] + rows[1]["c"]) * rows[0]["a"]
     assert abs(rows[1]["constant"] - expected) < 1e-4
+
+
+def test_numbers_of_a_known_network(monkeypatch):
+    """Random per-layer rows instead of training, 30 tasks: every number by one prompt at a time."""
+    c = Configuration(**asdict(SMALL) | {"num_layers": 3, "num_transitions": 9, "inverse_temperature": 2.0})
+    g, asked = torch.Generator().manual_seed(3), []
+    value, score = torch.zeros(2, 3, 2, 6, 6, dtype=torch.float64)
+    value[..., -1, -3:] = 0.5 * torch.randn(3, 2, 3, generator=g, dtype=torch.float64)
+    score[..., :3, :3] = torch.randn(3, 2, 3, 3, generator=g, dtype=torch.float64)
+
+    def few(configuration, count, generator, **options):
+        asked.append(count)
+        return fresh_tasks(configuration, 30, generator, **options)
+
+    run = SimpleNamespace(
+        value_weights=value[None], score_weights=score[None], rows=value[None, ..., -1, -3:]
+    )
+    monkeypatch.setattr(trained, "pretrain", lambda configuration, generator: run)
+    monkeypatch.setattr(trained, "fresh_tasks", few)
+    rows = depth.trained_layer_rows(configuration=asdict(c), seed=5)
+    assert asked == [4096, 4096]
+    assert [row["layer"] for row in rows] == [1, 2, 3, 1, 2, 3]
+    g = torch.Generator().manual_seed(5)
+    near, far = (fresh_tasks(c, 30, g, num_transitions=n) for n in (9, 640))
+    found = depth.estimates(depth.sharp(near), 0.9, 3)
+    for network in range(2):
+        mine, misses, said = rows[3 * network], {"msve": [], "msve_640": []}, []
+        for name, tasks in (("msve", near), ("msve_640", far)):
+            for i in range(30):
+                states, reward = tasks.states[0, i].numpy(), tasks.worlds.reward[0, i].numpy()
+                chain, prompt = tasks.worlds.transition[0, i].numpy(), np.sqrt(2) * np.eye(3)
+                prompt = softmax_td_prompt(prompt, states, reward[states[:-1]])
+                answer = SoftmaxTransformer(3, 0.9, value[:, network], score[:, network]).values(prompt)[
+                    -1, -1
+                ]
+                truth = np.linalg.solve(np.eye(3) - 0.9 * chain, reward)[states[-1]]
+                misses[name].append((answer.item() - truth) ** 2)
+                said += [answer.item()] if name == "msve" else []
+            assert mine[name] == pytest.approx(np.mean(misses[name]), abs=2e-5)
+        said, query = np.array(said), near.states[0, :, -1]
+        for name, layers in found.layers.items():
+            answers = layers[-1, 0, torch.arange(30), query].numpy()
+            assert mine["to " + name] == pytest.approx(np.sqrt(np.mean((said - answers) ** 2)), abs=2e-5)
+        for name, values in {**{k: x[-1] for k, x in found.layers.items()}, **found.limits}.items():
+            truth = near.worlds.value(0.9)[0, torch.arange(30), query]
+            error = (values[0, torch.arange(30), query] - truth).square().mean().item()
+            assert mine["msve " + name] == pytest.approx(error, abs=2e-5)
+        (fit,), share = fitted_response(c, torch.from_numpy(said)[None], near)
+        assert (mine["gain"], mine["explained"]) == pytest.approx((fit.mean_gain, share.item()), abs=2e-5)
+        for layer in range(3):
+            row, own = rows[3 * network + layer], np.exp(2.0 * score[layer, network, :3, :3].numpy())
+            focus = (own.diagonal() / own.sum(axis=0)).mean() * 1.5 - 0.5
+            assert row["focus"] == pytest.approx(focus, abs=2e-5)
+            assert [row[x] for x in "abc"] == pytest.approx(value[layer, network, -1, -3:].tolist(), abs=2e-5)
 
 
 @pytest.mark.bad_input

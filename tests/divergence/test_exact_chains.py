@@ -94,3 +94,54 @@ def test_mean_condition_is_that_of_the_normalisers(example):
     root = np.sqrt(z.max() / z.min())
     expected = process.discount * (root + 1 / root) / 2
     assert float(example().mean_condition().mid()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_sign_that_no_precision_decides(monkeypatch):
+    """Two states with the same features: an eigenvalue is exactly 0, and every ball around it holds 0."""
+    monkeypatch.setattr(exact_chains, "LARGEST_PRECISION", 300)
+    chain = divergence.exact_chain(divergence.three_states().transition.tolist(), "1/2", [[1], [4], [4]])
+    with pytest.raises(ArithmeticError, match="the sign of a real part could not be decided with 300 bits"):
+        chain.converges()
+
+
+def test_a_double_eigenvalue_is_not_isolated(monkeypatch):
+    """Independent draws, three states alike: (1 - gamma c) times a double eigenvalue of M."""
+    monkeypatch.setattr(exact_chains, "LARGEST_PRECISION", 300)
+    chain = divergence.exact_chain([["1/3"] * 3] * 3, "1/2", np.eye(3, dtype=int).tolist())
+    with pytest.raises(ArithmeticError, match="no isolated eigenvalues with 300 bits; two may be equal"):
+        chain.eigenvalues()
+
+
+def test_precision_grows_until_a_sign_is_decided():
+    """Features that differ by 1e-12 in one state: an eigenvalue of about 1e-24, lost with few bits."""
+    near = [[1], [4], [4 + Fraction(1, 10**12)]]
+    chain = divergence.exact_chain(divergence.three_states().transition.tolist(), "1/10", near)
+    assert not any(value.real > 0 or value.real < 0 for value in chain.eigenvalues(64)) or chain.converges()
+    assert chain.converges()
+    assert min(value.real for value in chain.eigenvalues(512)) < 1e-20
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_inflow_condition_is_that_of_the_normalisers(example):
+    process, features = example().floats()
+    nu = process.stationary_distribution() * (
+        np.exp(features @ features.T) @ process.stationary_distribution()
+    )
+    expected = process.discount**2 * (nu @ process.transition / nu).max()
+    assert float(example().inflow_condition().mid()) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("rows", "discount", "features", "message"),
+    [
+        ([[1, 0]], 0, [[1]], "transition row 0 has 2 entries; the matrix must be 1 x 1"),
+        ([["3/2", "-1/2"], [1, 0]], 0, [[1], [2]], "transition row 0 is .*; it must be non-negative and sum"),
+        ([["1/2", "a"], [1, 0]], 0, [[1], [2]], "transition holds 'a'; it must be a rational number"),
+        ([[0, 1], [1, 0]], "-1/9", [[1], [2]], r"discount is -1/9; it must lie in \[0, 1\)"),
+        ([[0, 1], [1, 0]], 0, [[1]], r"features has rows of lengths \[1\]; give 2 alike"),
+    ],
+)
+def test_refuses_what_is_not_exact(rows, discount, features, message):
+    with pytest.raises(ValueError, match=message):
+        divergence.exact_chain(rows, discount, features)

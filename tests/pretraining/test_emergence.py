@@ -1,6 +1,7 @@
 """What is read off trained weights."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -131,3 +132,110 @@ def test_on_the_exact_chain_the_construction_is_the_truncated_series():
     seen = emergence.on_exact_chain(c, value, 60 * score, tasks)
     series = emergence.krylov(tasks.worlds.transition, tasks.worlds.reward, c.discount, 4).sum(-1)
     torch.testing.assert_close(seen, emergence.at_query(series, tasks), rtol=0, atol=1e-9)
+
+
+def plain(rows, attention, reward, transition, discount, layers):
+    """The layers as a loop over states: each hears what the others have read."""
+    values = np.zeros(len(reward))
+    for layer in range(layers):
+        a, b, c = rows[layer % len(rows)]
+        values = values + attention @ (a * reward + b * discount * transition @ values + c * values)
+    return values
+
+
+def context_of(tasks, i):
+    """Reward, share of visits and seen transitions of one context, by counting."""
+    states, reward = tasks.states[0, i].tolist(), tasks.worlds.reward[0, i].numpy()
+    counts = np.zeros((len(reward), len(reward)))
+    for here, there in pairwise(states):
+        counts[here, there] += 1
+    visits = counts.sum(axis=1)
+    return reward, visits / visits.sum(), counts / np.maximum(visits, 1)[:, None], states[-1]
+
+
+ODD = replace(TINY, num_layers=3, num_states=5, num_transitions=6, discount=0.8, kind="random")
+
+
+def test_fresh_tasks_of_other_worlds_and_another_length():
+    pretrained = replace(ODD, objective="monte-carlo")
+    tasks = emergence.fresh_tasks(pretrained, 4, generator(1), kind="loop", num_transitions=9)
+    assert tasks.states.shape == (1, 4, 10)
+    assert ((tasks.worlds.transition > 0).sum(-1) == 2).all()
+    same = emergence.fresh_tasks(pretrained, 4, generator(1))
+    assert same.states.shape == (1, 4, 7)
+    assert ((same.worlds.transition > 0).sum(-1) == 5).all()
+
+
+def test_baselines_by_loops():
+    """Contexts that lack states, queries that were visited and queries that were not."""
+    tasks = emergence.fresh_tasks(ODD, 40, generator(2))
+    found, unseen = emergence.baselines(ODD, tasks), 0
+    for i in range(40):
+        reward, share, seen, query = context_of(tasks, i)
+        mean = share @ reward
+        filled = np.where(share > 0, reward, mean)
+        chain = np.where(share[:, None] > 0, seen, share)
+        term, centred = filled - mean, np.zeros(5)
+        for _ in range(3):
+            centred, term = centred + term, 0.8 * chain @ term
+        expected = {
+            "mean / (1 - gamma)": mean / 0.2,
+            "r + gamma mean / (1 - gamma)": filled[query] + 0.8 * mean / 0.2,
+            "centred TD + mean / (1 - gamma)": centred[query] + mean / 0.2,
+            "certainty equivalence": np.linalg.solve(np.eye(5) - 0.8 * chain, filled)[query],
+        }
+        assert {name: values[i].item() for name, values in found.items()} == pytest.approx(expected)
+        plainly = np.linalg.solve(np.eye(5) - 0.8 * seen, reward * (share > 0))
+        np.testing.assert_allclose(emergence.certainty_equivalence(ODD, tasks)[0, i], plainly)
+        unseen += share[query] == 0
+    assert 0 < unseen < 40
+
+
+def test_focused_and_exact_values_by_loops():
+    """Rows for each layer; sharp attention on contexts, and smooth one-sided attention on whole chains."""
+    tasks, rng = emergence.fresh_tasks(ODD, 6, generator(3)), np.random.default_rng(4)
+    rows = rng.normal(size=(3, 3))
+    focused = emergence.focused_values(ODD, torch.from_numpy(rows), tasks)
+    value, score = torch.zeros(2, 3, 2, 8, 8, dtype=torch.float64)
+    scores = rng.normal(size=(3, 2, 5, 5))
+    value[..., -1, -3:] = torch.from_numpy(np.stack([rows, -rows], axis=1))
+    score[..., :5, :5] = torch.from_numpy(scores)
+    exact = emergence.on_exact_chain(ODD, value, score, tasks)
+    for i in range(6):
+        reward, share, seen, query = context_of(tasks, i)
+        own = np.where(share[:, None] > 0, np.eye(5), share)
+        np.testing.assert_allclose(focused[i], plain(rows, own, reward, seen, 0.8, 3), atol=1e-12)
+        chain = tasks.worlds.transition[0, i].numpy()
+        mu = tasks.worlds.stationary_distribution()[0, i].numpy()
+        for seed, sign in ((0, 1), (1, -1)):
+            values = np.zeros(5)
+            for layer in range(3):
+                weights = mu[:, None] * np.exp(ODD.inverse_temperature * scores[layer, seed])
+                heard = (weights / weights.sum(axis=0)).T  # listener, source
+                a, b, c = sign * rows[layer]
+                values = values + heard @ (a * reward + b * 0.8 * chain @ values + c * values)
+            assert exact[seed, i].item() == pytest.approx(values[query], rel=1e-10)
+
+
+def test_best_polynomial_is_weighted_by_visits():
+    """What is left over is orthogonal to every power, in the mean over worlds and stationary states."""
+    worlds = random_worlds("boyan", (30,), 5, generator(5))
+    basis = emergence.krylov(*worlds, 0.9, 2)
+    left = worlds.value(0.9) - basis @ emergence.best_polynomial(worlds, 0.9, 2)
+    mu = worlds.stationary_distribution()
+    assert (basis * (mu * left)[..., None]).sum((0, 1)).abs().max() < 1e-10
+    assert (basis * left[..., None]).sum((0, 1)).abs().max() > 1e-2
+
+
+def test_response_of_smooth_attention():
+    """On a chain: rewards that vary and rewards that do not, rows for each layer, or one for all."""
+    worlds, rng = random_worlds("random", (1,), 4, generator(6)), np.random.default_rng(7)
+    chain, mu = worlds.transition[0].numpy(), worlds.stationary_distribution()[0].numpy()
+    heard = 0.7 * np.eye(4) + 0.3 * mu
+    varying = rng.normal(size=4)
+    varying -= mu @ varying
+    for rows in (rng.normal(size=(3, 3)), rng.normal(size=(1, 3))):
+        found = emergence.response(torch.from_numpy(rows), 3, discount=0.8, focus=0.7)
+        powers = [np.linalg.matrix_power(0.8 * chain, k) @ varying for k in range(3)]
+        expected = found.coefficients.numpy() @ powers + 2 * found.mean_gain
+        np.testing.assert_allclose(plain(rows, heard, varying + 2, chain, 0.8, 3), expected, atol=1e-12)

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import kstest
 
 from icrl.pretraining.tasks import (
     WORLDS,
     Configuration,
+    draw_tasks,
     random_worlds,
     sample_states,
     transition_counts,
@@ -41,6 +43,61 @@ def test_trajectories_follow_their_chains():
     frequencies = total / total.sum(-1, keepdim=True)
     errors = (worlds.transition * (1 - worlds.transition) / total.sum(-1, keepdim=True)).sqrt()
     assert ((frequencies - worlds.transition).abs() < 5 * errors).all()
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+def test_worlds_have_the_described_laws(kind):
+    """By the test of Kolmogorov and Smirnov; an entry of a row uniform on the simplex is Beta(1, S - 1)."""
+    rows, reward = random_worlds(kind, (500,), 4, generator(1))
+    laws = [(reward[:, s], "uniform", (-1, 2)) for s in (0, 3)]
+    if kind == "loop":
+        laws += [(rows[:, s, (s + 1) % 4], "uniform", (0, 1)) for s in (0, 3)]
+    else:
+        laws += [(rows[:, -1, s], "beta", (1, 3)) for s in (0, 3)]
+    if kind == "boyan":
+        laws += [(rows[:, s, s + 1], "uniform", (0, 1)) for s in (0, 1)]
+        assert (rows[:, 2, 3] == 1).all()
+    assert min(kstest(x.numpy(), *law).pvalue for x, *law in laws) > 1e-3
+    assert abs(torch.corrcoef(torch.stack([reward[:, 0], reward[:, 1], rows[:, -1, 0]]))).triu(1).max() < 0.2
+
+
+def test_trajectories_start_where_they_are_told():
+    """In unlike chains of one batch: a distribution for each, or the uniform one."""
+    ring = torch.eye(4, dtype=torch.float64).roll(1, 1)
+    chains = torch.stack([ring, ring.mT]).repeat_interleave(3000, 0)
+    start = torch.tensor([[0, 0, 1, 0], [0.7, 0, 0, 0.3]], dtype=torch.float64).repeat_interleave(3000, 0)
+    states = sample_states(chains, 5, generator(2), start)
+    assert (states[:3000] == torch.tensor([2, 3, 0, 1, 2, 3])).all()
+    assert (states[3000:].diff() % 4 == 3).all()
+    assert abs((states[3000:, 0] == 3).double().mean() - 0.3) < 0.04
+    first = sample_states(chains, 1, generator(3))[:, 0].bincount(minlength=4) / 6000
+    assert (first - 0.25).abs().max() < 0.03
+
+
+def test_tasks_are_stationary_with_features_of_the_stated_size():
+    """Skewed chains: the first state and the query have the law mu, which is far from uniform."""
+    c = Configuration(num_states=3, num_features=5, inverse_temperature=2.5, num_transitions=7)
+    features, worlds, states = draw_tasks(c, (2, 1500), generator(4))
+    assert states.shape == (2, 1500, 9)
+    mu = worlds.stationary_distribution()
+    expected = (mu**2).sum(-1).mean()
+    for at in (0, 7, 8):
+        seen = mu.gather(-1, states[..., at, None]).mean()
+        assert abs(seen - expected) < 0.02 < expected - 1 / 3 - 0.02
+    entry = (2.5 / 5) ** 0.5
+    assert kstest(features[..., 0, :].flatten().numpy(), "norm", (0, entry)).pvalue > 1e-3
+    assert abs((features[..., 0, :] * features[..., 1, :]).sum(-1).mean()) < 0.1
+    one_hot = draw_tasks(replace(c, num_features=None), (2, 4), generator(5)).features
+    assert torch.equal(one_hot, (2.5**0.5 * torch.eye(3, dtype=torch.float64)).expand(1, 1, 3, 3))
+
+
+def test_returns_are_cut_off_where_they_say():
+    """The first H with gamma^H < 1e-4; one reward where there is a target, or no discount to speak of."""
+    for discount in (0.5, 0.9, 1e-5):
+        horizon = Configuration(objective="monte-carlo", discount=discount).horizon
+        assert discount**horizon < 1e-4 <= discount ** (horizon - 1)
+    assert Configuration(objective="monte-carlo", discount=0.0).horizon == 1
+    assert Configuration(discount=0.9).horizon == 1
 
 
 SMALL = Configuration(num_layers=2, num_transitions=8, num_seeds=2, num_prompts=4, num_steps=150)

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,29 @@ def test_grid():
     assert all(grid[f"{cell}, L {depth}"].num_layers == depth for cell in CELLS for depth in (1, 2, 3, 4))
     assert all(grid[name].num_seeds == 1 for name in FACTORS)
     assert {s.num_seeds for name, s in grid.items() if name not in FACTORS} == {5}
+
+
+def test_cells_and_factors_are_what_they_are_called():
+    for name, setting in CELLS.items():
+        kind, discount, length = name.split()
+        assert (setting.kinds, setting.discount) == ((kind,), float(discount))
+        assert setting.num_transitions == int(length)
+    grid, base = tasks(), replace(CELLS["boyan .5 160"], num_seeds=1)
+    said = {"loops": {"kinds": ("loop",)}, "dense": {"kinds": ("random",)}, "loss td": {"loss": "td"}}
+    said |= {"mixed": {"kinds": ("boyan", "loop", "random")}, "loss monte-carlo": {"loss": "monte-carlo"}}
+    said |= {"ten states": {"num_states": 10, "num_names": 10}, "six layers": {"num_layers": 6}}
+    said |= {"discount .9": {"discount": 0.9}, "discount .99": {"discount": 0.99}}
+    said |= {"gaussian": {"gaussian": True, "num_names": 8}, "short": {"num_transitions": 40}}
+    assert {name: grid[name] for name in FACTORS} == {
+        n: replace(base, **change) for n, change in said.items()
+    }
+    assert list(grid)[-2:] == ["loop .9 160, L 4", "boyan .9 40, L 4"]  # the dearest come last
+
+
+@pytest.mark.bad_input
+def test_refuses_a_run_that_is_not_in_the_grid():
+    with pytest.raises(ValueError, match=r"run is 'ring'; it must be one of boyan \.5 160, L 3, "):
+        network_rows(run="ring", root=0, steps=1, prompts=1, worlds=1, device="cpu")
 
 
 def test_every_part_of_every_run_has_its_own_randomness():
