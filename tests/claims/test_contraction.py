@@ -167,7 +167,7 @@ def test_a_wrong_constant_of_theorem_2_is_seen(mutant, monkeypatch):
 )
 def test_a_bound_of_theorem_2_that_fails_or_says_nothing_is_seen(mutant, monkeypatch):
     """On sampled contexts: no formula is compared here."""
-    monkeypatch.setattr(contraction, "population_bound", mutant)
+    monkeypatch.setattr(constructions, "population_bound", mutant)
     assert not holds("theorem-2-constants")
 
 
