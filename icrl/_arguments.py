@@ -143,7 +143,7 @@ def _shaped_rule(hint):
 
     def rule(name, value, sizes):
         if not numpy:
-            value = _tensor(name, value, kinds, sizes)
+            value = _tensor(name, value, kinds)
         elif "flo" in kinds:
             value = valid.array(name, value, len(dims) if not variadic else None)
         elif "boo" in kinds:
@@ -168,7 +168,7 @@ def _shaped_rule(hint):
     return rule
 
 
-def _tensor(name, value, kinds, sizes):
+def _tensor(name, value, kinds):
     """A tensor of floating-point numbers, of integers or of booleans; an array becomes one."""
     import torch  # here, so that the rooms of NumPy do not wait for torch
 
@@ -180,9 +180,6 @@ def _tensor(name, value, kinds, sizes):
         value = torch.from_numpy(value.astype({"f": np.float64, "b": bool}.get(value.dtype.kind, np.int64)))
     if "flo" in kinds:
         valid.tensor(name, value)
-        dtype, owner = sizes.setdefault("of floating point", (value.dtype, name))
-        if value.dtype != dtype:
-            raise ValueError(f"{name} has dtype {value.dtype}; it must have {dtype}, as {owner} has")
         return value
     if not isinstance(value, torch.Tensor):
         raise ValueError(f"{name} is {valid.short(value)}; it must be a torch.Tensor")

@@ -202,9 +202,9 @@ def random_mdp(
     num_states: int, num_actions: int, discount: float, rng: np.random.Generator
 ) -> MarkovDecisionProcess:
     """A dense random process: rows uniform on the simplex, rewards uniform in ``[-1, 1]``."""
-    valid.generator("rng", rng)
     num_states = valid.count("num_states", num_states, 1)
     num_actions = valid.count("num_actions", num_actions, 1)
+    valid.generator("rng", rng)
     transition = rng.dirichlet(np.ones(num_states), size=(num_states, num_actions))
     reward = rng.uniform(-1, 1, (num_states, num_actions))
     return MarkovDecisionProcess(transition, reward, discount)

@@ -171,8 +171,8 @@ def _cumulative(probabilities):
 
 def random_mrp(num_states: int, discount: float, rng: np.random.Generator) -> MarkovRewardProcess:
     """A dense random process: rows uniform on the simplex, rewards uniform in ``[-1, 1]``."""
-    valid.generator("rng", rng)
     num_states = valid.count("num_states", num_states, 1)
+    valid.generator("rng", rng)
     transition = rng.dirichlet(np.ones(num_states), size=num_states)
     return MarkovRewardProcess(transition, rng.uniform(-1, 1, num_states), discount)
 
@@ -183,8 +183,8 @@ def boyan_chain(num_states: int, discount: float, rng: np.random.Generator) -> M
     State ``s`` moves on by one or by two, with a probability drawn for each state; the last state
     restarts in a random distribution over all states. Rewards are uniform in ``[-1, 1]``.
     """
-    valid.generator("rng", rng)
     num_states = valid.count("num_states", num_states, 2)
+    valid.generator("rng", rng)
     transition = np.zeros((num_states, num_states))
     for s in range(num_states - 2):
         by_one = rng.uniform()
@@ -196,8 +196,8 @@ def boyan_chain(num_states: int, discount: float, rng: np.random.Generator) -> M
 
 def loop_chain(num_states: int, discount: float, rng: np.random.Generator) -> MarkovRewardProcess:
     """A ring: state ``s`` moves to ``s + 1`` (mod ``S``) or stays, with a random probability each."""
-    valid.generator("rng", rng)
     num_states = valid.count("num_states", num_states, 2)
+    valid.generator("rng", rng)
     onward = rng.uniform(size=num_states)
     transition = np.diag(1 - onward)
     transition[np.arange(num_states), (np.arange(num_states) + 1) % num_states] = onward

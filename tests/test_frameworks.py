@@ -75,6 +75,7 @@ def test_derivatives_of_all_kinds_agree(case):
     torch.testing.assert_close(hessian(total)(prompt), jacrev(grad(total))(prompt))
 
 
+@pytest.mark.bad_input  # that is, without jaxtyping's own checks, which cannot be traced
 @CASES
 def test_compiled_and_exported(case):
     """Traced whole, without a break in the graph, the answers are the same."""

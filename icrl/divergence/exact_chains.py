@@ -190,6 +190,8 @@ def exact_chain(
     """
     rows = [[rational("transition", p) for p in row] for row in transition]
     size = len(rows)
+    if not rows:
+        raise ValueError("transition is empty; it must be a square matrix")
     for s, row in enumerate(rows):
         if len(row) != size:
             raise ValueError(f"transition row {s} has {len(row)} entries; the matrix must be {size} x {size}")

@@ -165,6 +165,8 @@ def state_scores(
     block: Float[Tensor, "*#c d d"], features: Float[Tensor, "*#c S d"]
 ) -> Float[Tensor, "*d S S"]:
     """Scores between states, from the feature block of ``A``: row attends, column is the source."""
+    if block.dtype != features.dtype:
+        raise ValueError(f"block has dtype {block.dtype}, features {features.dtype}; they must be the same")
     return features @ block.mT @ features.mT
 
 
