@@ -10,8 +10,9 @@ References, plain NumPy loops (:mod:`icrl.softmax_td`, :mod:`icrl.policy_improve
     ``weighted_softmax_td`` of Xie et al. (2026); ``sarsa_update`` and ``actor_critic_update`` of Liang and
     Lai (2026).
 Transformers, in PyTorch (:mod:`icrl.softmax_transformer`, :mod:`icrl.linear_transformer`)
-    ``SoftmaxTransformer`` with ``softmax_td_prompt`` and ``softmax_td_weights``; ``LinearTransformer`` with
-    ``sarsa_prompt``, ``sarsa_weights``, ``actor_critic_prompt`` and ``actor_critic_weights``.
+    ``SoftmaxTransformer`` with ``softmax_td_prompt`` and ``softmax_td_weights`` (beside them in their room,
+    the price head of Part III: ``priced_td_weights``); ``LinearTransformer`` with ``sarsa_prompt``,
+    ``sarsa_weights``, ``actor_critic_prompt`` and ``actor_critic_weights``.
 How far off (:mod:`icrl.contraction`)
     ``certificate``: an error bound from the context and the range of rewards, right with probability
     ``1 - delta``; no knowledge of the chain.

@@ -4,7 +4,8 @@
   const show = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
-    const boxes = [target.closest("details.further"), target.querySelector(":scope > details.further")];
+    // A label stands as an empty element at the head of its section, outside the box.
+    const boxes = [target.closest("details.further"), target.closest("section")?.querySelector(":scope > details.further")];
     const closed = boxes.filter((box) => box && !box.open);
     closed.forEach((box) => (box.open = true));
     if (closed.length) target.scrollIntoView();

@@ -8,12 +8,17 @@ from runner import Run, Sweep
 from icrl.control import (
     FOLLOWER,
     LEARNERS,
+    OWN,
+    SERVED,
     TUNED_ON,
     WORLDS,
+    best_own_steps,
     best_steps,
     block_rows,
     compared_rows,
     moment_row,
+    own_step_row,
+    own_steps_tried,
     trained_blocks,
     tried_row,
 )
@@ -23,14 +28,16 @@ TRAINING = ("step", "loss", "runs", "score_cosine", "value_cosine", "share", "sh
 MEASURED = [
     f"{name}{end}" for name in ("share", "success", "episode_return") for end in ("", "_low", "_high")
 ]
+TRIED = ("world", "learner", "runs", "windows", "step_size", "share", "success")
 COMPARISON = ("world", "learner", "windows", "runs", *MEASURED, "collapsed")
 
 
-def tables(run: Run, *, worlds: str, runs: int, windows: int, blocks: int, steps: int) -> None:
-    """Tune every learner, run it in every world, train blocks and run those.
+def tables(run: Run, *, worlds: str, runs: int, windows: int, tuned: int, blocks: int, steps: int) -> None:
+    """Tune every learner, run it in every world, train blocks and run those; then all at steps of their own.
 
     ``--worlds`` some of them, by their names with semicolons between; at most ``--runs`` in each world and
-    ``--windows`` in each run; ``--blocks`` to train, ``--steps`` of Adam for each.
+    ``--windows`` in each run; ``--tuned`` windows at most to choose a step for each world; ``--blocks`` to
+    train, ``--steps`` of Adam for each.
     """
     names = list(WORLDS) if worlds == "all" else worlds.split(";")
     if unknown := set(names) - set(WORLDS):
@@ -76,12 +83,28 @@ def tables(run: Run, *, worlds: str, runs: int, windows: int, blocks: int, steps
     np.savetxt(text, last[0], "%.6g", delimiter=",")
     run.write_text("control-block", text.getvalue())
 
+    given = {"windows": min(tuned, windows), "seed": run.seed}
+    grid = [
+        {"world": world, "learner": learner, "runs": min(runs, 8), **given}
+        for world in SERVED
+        if world in names
+        for learner in OWN
+    ]
+    tried = run(own_steps_tried, grid)
+    run.write("control-own-tuning", TRIED, tried)
+    grid = [
+        {"world": world, "learner": learner, "step_size": step, "runs": runs, "windows": windows}
+        for (world, learner), step in best_own_steps(tried).items()
+    ]
+    rows = run(own_step_row, [row | {"seed": run.seed} for row in grid])
+    run.write("control-own", (*COMPARISON, "step_size"), rows)
+
 
 SWEEP = Sweep(
     __file__,
     tables,
-    full={"worlds": "all", "runs": 48, "windows": 5000, "blocks": 2, "steps": 2500},
-    small={"worlds": "lake", "runs": 2, "windows": 5, "blocks": 1, "steps": 20},
+    full={"worlds": "all", "runs": 48, "windows": 5000, "tuned": 2000, "blocks": 2, "steps": 2500},
+    small={"worlds": "lake", "runs": 2, "windows": 5, "tuned": 5, "blocks": 1, "steps": 20},
 )
 if __name__ == "__main__":
     SWEEP.main()

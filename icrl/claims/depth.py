@@ -324,7 +324,7 @@ CLAIMS = Claims(
         "De Bruijn's chain of words of $m$ bits has no second eigenvalue, keeps some error whole for "
         "$m-1$ steps, and is uniform after $m$; a cycle keeps all for ever.",
         "identity",
-        CHAPTER + "first",
+        CHAPTER + "breaks",
         forgets_late,
     ),
     Claim(
@@ -342,7 +342,7 @@ CLAIMS = Claims(
         r"Price first leaves $(\hat\mu^\top-w^\top\widehat M)\hat r/(1-\gamma)$ along the slow "
         "direction, which is 0 for all rewards iff the normaliser is constant.",
         "identity",
-        CHAPTER + "last",
+        CHAPTER + "leaves",
         price_first_constant,
     ),
     Claim(
@@ -352,7 +352,7 @@ CLAIMS = Claims(
         r"$\gamma^L(h(S_0)-h(S_n))/(n(1-\gamma))$ along the stationary direction, $h$ from Poisson's "
         "equation.",
         "identity",
-        CHAPTER + "last",
+        CHAPTER + "leaves",
         open_remainder,
     ),
     Claim(
@@ -360,7 +360,7 @@ CLAIMS = Claims(
         "ours",
         "Two states that swap, one louder: price first is a hundred times worse than TD and price last.",
         "control",
-        CHAPTER + "last",
+        CHAPTER + "leaves",
         swap_chain,
     ),
     Claim(

@@ -200,7 +200,7 @@ def claims():
         "An encoder without positions gives the same values from the distinct transitions with the "
         "logarithm of their counts in the softmax as from all transitions.",
         "identity",
-        "setting",
+        "counts",
         compression,
     )
     yield (

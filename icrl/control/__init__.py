@@ -54,6 +54,13 @@ from icrl.control.operators import (
     SoftmaxOperator,
     pass_operator,
 )
+from icrl.control.own_steps import (
+    OWN,
+    SERVED,
+    best_own_steps,
+    own_step_row,
+    own_steps_tried,
+)
 from icrl.control.passes import (
     CertifiedImprovement,
     Improvement,
@@ -123,7 +130,9 @@ __all__ = [
     "LARGE_LAKE",
     "LEARNERS",
     "LONG",
+    "OWN",
     "RIVALS",
+    "SERVED",
     "TUNED_ON",
     "WORLDS",
     "ActorCritic",
@@ -149,6 +158,7 @@ __all__ = [
     "Tabular",
     "Teacher",
     "Updater",
+    "best_own_steps",
     "best_soft",
     "best_steps",
     "best_tried",
@@ -177,6 +187,8 @@ __all__ = [
     "one_hot",
     "one_hot_pairs",
     "optimal",
+    "own_step_row",
+    "own_steps_tried",
     "pack_block",
     "paired",
     "pass_operator",

@@ -27,13 +27,14 @@ from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 @checked
 @dataclass(frozen=True)
 class Setting:
-    """A world of the comparison: how to draw it, how often, for how long."""
+    """A world of the comparison: how to draw it, how often, for how long; no return exceeds ``largest``."""
 
     draw: Callable[[int, np.random.Generator], list[MarkovDecisionProcess]]
     runs: int = 48
     records: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200, 400)
     horizon: int = 100
     skip: tuple[str, ...] = ()
+    largest: float = 1.0
 
 
 @checked
@@ -88,21 +89,22 @@ def _task(name, **options):
 FOLLOWER = "linear, SARSA's samples"
 LONG = (0, 10, 20, 50, 100, 200, 500)
 WORLDS = {
-    "random": Setting(_random(0.9)),
-    "random, discount 0.5": Setting(_random(0.5)),
-    "random, raised": Setting(_random(0.9, 1.0)),
-    "few successors": Setting(_random(0.9, 0.0, few_successors)),
+    "random": Setting(_random(0.9), largest=10.0),
+    "random, discount 0.5": Setting(_random(0.5), largest=2.0),
+    "random, raised": Setting(_random(0.9, 1.0), largest=20.0),
+    "few successors": Setting(_random(0.9, 0.0, few_successors), largest=10.0),
     "lake": Setting(_task("FrozenLake-v1", is_slippery=False)),
     "slippery lake": Setting(_task("FrozenLake-v1")),
     "large lake": Setting(_task("FrozenLake8x8-v1", is_slippery=False), records=LONG, horizon=200),
     "large slippery lake": Setting(_task("FrozenLake8x8-v1"), records=LONG, horizon=200),
-    "cliff": Setting(_task("CliffWalking-v1"), records=(*LONG, 1000), horizon=200),
+    "cliff": Setting(_task("CliffWalking-v1"), records=(*LONG, 1000), horizon=200, largest=0.0),
     "taxi": Setting(
         _task("Taxi-v4"),
         8,
         (*LONG, 1000, 2000, 5000),
         200,
         ("linear, 8 times", "expected SARSA", FOLLOWER, "trained", "trained, gauge set"),
+        largest=20.0,
     ),
 }
 """The worlds by name. Random ones have 9 states and 4 actions; Gymnasium has the discount 0.95."""

@@ -15,13 +15,18 @@ from icrl._arguments import checked
 from icrl.depth.measure import HEADS, estimates, squared_errors
 from icrl.pretraining import (
     Configuration,
+    Tables,
     Tasks,
+    Worlds,
     fitted_response,
     focus,
     fresh_tasks,
+    masked,
     pretrain,
     query_values,
     state_attention,
+    state_scores,
+    table_values,
 )
 
 
@@ -43,6 +48,54 @@ def layer_gains(
         a, b, c = rows[layer % len(rows)].unbind(-1)
         gains.append(gains[-1] + a + (b * valid.discount(discount) + c) * gains[-1])
     return torch.stack(gains)
+
+
+def layer_focus(
+    configuration: Configuration, score_weights: Float[Tensor, "K seeds D D"]
+) -> Float[Tensor, "K seeds"]:
+    """How much each layer of each network attends to the own state: 1 itself only, 0 all states alike.
+
+    A layer *averages* where this is below 0.2; one-hot features and softmax attention only.
+    """
+    return focus(state_attention(configuration, score_weights))
+
+
+def missed(
+    configuration: Configuration,
+    value_weights: Float[Tensor, "K seeds D D"],
+    score_weights: Float[Tensor, "K seeds D D"],
+    worlds: Worlds,
+) -> Float[Tensor, "2 seeds"]:
+    """Where trained networks stand on the plane of :func:`icrl.depth.plane.plane`, for these worlds.
+
+    Each is shown the chain exactly: stationary visits, true transitions. First the share of a constant that
+    it misses; then, of rewards without their mean, the root mean square share of the differences of values.
+
+    Args:
+        configuration: one-hot features and softmax attention.
+        value_weights: ``(K, seeds, D, D)``, under the masks.
+        score_weights: likewise.
+        worlds: ``(B,)``, one closed class each.
+
+    Raises:
+        ValueError: entries outside the masks; other features.
+    """
+    c = configuration
+    if c.num_features is not None or c.attention != "softmax" or not masked(value_weights, score_weights):
+        raise ValueError(
+            "configuration must have one-hot features and softmax attention, and the weights no entries "
+            "outside the masks"
+        )
+    share, rows = worlds.stationary_distribution(), value_weights[..., -1, -3:]
+    features = c.inverse_temperature**0.5 * torch.eye(c.num_states).to(score_weights)
+    scores = state_scores(score_weights[:, :, None, :-3, :-3], features)
+    varying = worlds.reward - (share * worlds.reward).sum(-1, keepdim=True)
+    truth = Worlds(worlds.transition, varying).value(c.discount)
+    context = Tables(share[None], worlds.transition[None], varying[None])
+    said = table_values(rows[:, :, None], scores, context, c.discount, c.num_layers)[-1]
+    left = (share * (said - truth).square()).sum((-2, -1)) / (share * truth.square()).sum()
+    gain = layer_gains(rows, c.num_layers, c.discount)[-1]
+    return torch.stack([(1 - (1 - c.discount) * gain).abs(), left.sqrt()])
 
 
 @checked
@@ -68,14 +121,14 @@ def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
         on constants after it; of the network: mean squared error on 4096 fresh tasks of its own length and of
         640 transitions, its gain on the mean reward and the share that a polynomial explains of the rest
         (:func:`~icrl.pretraining.emergence.fitted_response`), and its root mean square distance to the
-        answers of each head of as many layers; and the errors of these heads and of the estimates
-        without depth.
+        answers of each head of as many layers, with sharp attention; and the errors of these heads and of
+        the estimates without depth.
     """
     c = Configuration(**configuration)
     generator = Generator().manual_seed(seed)
     run = pretrain(c, generator)
     value, score = run.value_weights[-1], run.score_weights[-1]
-    focuses, gains = focus(state_attention(c, score)), layer_gains(run.rows[-1], c.num_layers, c.discount)
+    focuses, gains = layer_focus(c, score), layer_gains(run.rows[-1], c.num_layers, c.discount)
     near, far = (fresh_tasks(c, 4096, generator, num_transitions=n) for n in (c.num_transitions, 640))
     said, truth = query_values(c, value, score, near), near.worlds.value(c.discount)
     fits, share = fitted_response(c, said, near)

@@ -148,6 +148,24 @@ def baselines(configuration: Configuration, tasks: Tasks) -> dict[str, Float[Ten
     return {name: at_query(values, tasks)[0] for name, values in rules.items()}
 
 
+def best_linear(configuration: Configuration, given: Tasks, tasks: Tasks) -> Float[Tensor, " B"]:
+    """What the best linear rule says of each query of ``tasks``, fitted to the true values of ``given``.
+
+    It adds up, each with a weight of its own, the mean reward and ``L`` terms ``(gamma P)^k`` of the centred
+    rewards; fallback as in :func:`baselines`.
+    """
+    columns = []
+    for some in (given, tasks):
+        model, mean = filled_model(some)
+        terms = krylov(
+            model.transition, model.reward - mean, configuration.discount, configuration.num_layers
+        )
+        terms = torch.cat([terms, mean[..., None].expand_as(terms[..., :1])], -1)
+        columns.append(torch.stack([at_query(x, some)[0] for x in terms.unbind(-1)], -1))
+    truth = at_query(given.worlds.value(configuration.discount), given)[0]
+    return columns[1] @ torch.linalg.lstsq(columns[0], truth[:, None]).solution[:, 0]
+
+
 def focused_values(
     configuration: Configuration, rows: Float[Tensor, "K 3"], tasks: Tasks
 ) -> Float[Tensor, "B S"]:

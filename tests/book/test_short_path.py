@@ -14,13 +14,14 @@ PART_ONE = (
     "global-minimizer",
     "emergence",
 )
+PART_THREE = ("depth", "softmax-control", "standard-transformer")
 
 
 def text_of(name):
     return (BOOK / f"{name}.md").read_text().split("\n---\n", 1)[1]
 
 
-@pytest.fixture(params=PART_ONE)
+@pytest.fixture(params=(*PART_ONE, *PART_THREE))
 def chapter(request):
     return text_of(request.param)
 

@@ -189,7 +189,31 @@ BROKEN = {
         "real parts": (depth, "momentum_converges", lambda p, g: g < 0.5**0.5),
     },
     "momentum-reversible": {"one layer less": shorter(depth, "chebyshev_error", 3)},
+    "averaging-emerges": {
+        "no layer averages": changed(depth, "layer_focus", lambda x, *_: x + 0.3),
+        "shared ones too": changed(depth, "layer_focus", lambda x, *_: x - 0.3),
+        "TD": changed(
+            depth, "estimates", lambda x, *_: x._replace(layers=x.layers | {"TD": x.layers["price last"]})
+        ),
+    },
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained_once():
+    """The faults of `averaging-emerges` lie in what is measured: its networks are trained once."""
+    kept, original = {}, optima.pretrain
+
+    def pretrain(c, generator, **options):
+        key = c, generator.initial_seed()
+        if key not in kept:
+            kept[key] = original(c, generator, **options), generator.get_state()
+        generator.set_state(kept[key][1])
+        return kept[key][0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optima, "pretrain", pretrain)
+        yield
 
 
 def _biased(bits):

@@ -146,3 +146,13 @@ def test_well_refuses_a_teacher_in_its_place(monkeypatch):
 
     monkeypatch.setattr(chapter, "mirror_well", teacher)
     assert not holds("mirror-well")
+
+
+@pytest.mark.parametrize("fault", ["deploy", "from_data", "myopic"])
+def test_ranked_deployments_refuse(monkeypatch, fault):
+    """One start for both teachers; policies that are not from the data, or not told the rewards."""
+    original = chapter.deploy
+    faults = {"from_data": lambda kind, worlds, history: chapter.uniform(worlds), "myopic": chapter.uniform}
+    faults["deploy"] = lambda worlds, learner, weights, *rest: original(worlds, learner, 0 * weights, *rest)
+    monkeypatch.setattr(chapter, fault, faults[fault])
+    assert not holds("deployments-ranked")

@@ -56,6 +56,18 @@ def test_holes_are_no_goals():
     assert (goals(taxi) == taxi.terminal).all()
 
 
+def test_many_states_are_scored_alike(monkeypatch):
+    """The sparse way, which Taxi takes, and the other one: a world with ends, and one without."""
+    rng = np.random.default_rng(4)
+    for process in (LAKE, random_mdp(6, 3, 0.7, rng)):
+        policies = rng.dirichlet(np.ones(process.reward.shape[1]), size=(2, 3, process.reward.shape[0]))
+        dense = score([process] * 3, policies, 9)
+        monkeypatch.setattr("icrl.control.scores.MANY_STATES", 2)
+        for x, y in zip(score([process] * 3, policies, 9), dense, strict=True):
+            assert np.allclose(x, y, rtol=1e-10, atol=1e-12, equal_nan=True)
+        monkeypatch.undo()
+
+
 def test_interval_by_hand():
     low, high = interval(np.array([0.0] * 50 + [1.0] * 50), np.random.default_rng(7))
     assert low == pytest.approx(0.40, abs=0.03)

@@ -1,6 +1,6 @@
 """What is measured of trained networks, on networks whose answer is known."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 
 from icrl import depth
 from icrl.depth import trained
-from icrl.pretraining import Configuration, fitted_response, fresh_tasks
+from icrl.mrp import MarkovRewardProcess
+from icrl.pretraining import Configuration, fitted_response, fresh_tasks, random_worlds
 from icrl.softmax_transformer import SoftmaxTransformer, priced_td_weights, softmax_td_prompt
 
 SMALL = Configuration(
@@ -37,6 +38,21 @@ def test_sharp_tasks_hear_themselves():
     tasks = depth.sharp(fresh_tasks(SMALL, 5, torch.Generator().manual_seed(0)))
     scores = tasks.features @ tasks.features.mT
     assert torch.equal(scores.softmax(-1)[0, 0], torch.eye(3).double())
+
+
+def test_the_construction_stands_on_the_plane_where_its_polynomial_does():
+    """With sharp attention; and the averaging layer at the end, beside the gain that it has."""
+    c = replace(SMALL, num_layers=3, inverse_temperature=1.0)
+    worlds = random_worlds("loop", (20,), 3, torch.Generator().manual_seed(1))
+    moments = depth.plane(
+        [MarkovRewardProcess(p.numpy(), r.numpy(), 0.9) for p, r in zip(*worlds, strict=True)], 4
+    )
+    value, score = (x[None].clone() for x in priced_td_weights(3, 2, 0.9))
+    value, score = value.transpose(0, 1), 900 * score.transpose(0, 1)
+    found = depth.missed(c, value, score, worlds)[:, 0]
+    assert np.allclose(found, moments.point(np.ones(2), 10.0), atol=1e-9)
+    found = depth.missed(c, value[:1], score[:1], worlds)[:, 0]
+    assert np.allclose(found, moments.point(depth.td_polynomial(3)), atol=1e-9)
 
 
 def test_rows():
@@ -111,5 +127,8 @@ def test_numbers_of_a_known_network(monkeypatch):
 def test_refused():
     with pytest.raises(ValueError, match="num_layers is 0"):
         depth.layer_gains(torch.ones(1, 3), 0, 0.9)
+    worlds = random_worlds("loop", (2,), 3, torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match="outside the masks"):
+        depth.missed(SMALL, torch.ones(1, 2, 6, 6), torch.ones(1, 2, 6, 6), worlds)
     with pytest.raises(ValueError, match="one-hot features"):
         depth.trained_layer_rows(configuration=asdict(SMALL) | {"num_features": 2}, seed=0)

@@ -112,13 +112,15 @@ def test_a_double_eigenvalue_is_not_isolated(monkeypatch):
         chain.eigenvalues()
 
 
-def test_precision_grows_until_a_sign_is_decided():
-    """Features that differ by 1e-12 in one state: an eigenvalue of about 1e-24, lost with few bits."""
-    near = [[1], [4], [4 + Fraction(1, 10**12)]]
+def test_precision_grows_until_a_sign_is_decided(monkeypatch):
+    """Features that differ by 1e-25: an eigenvalue near 1e-50, lost with 128 bits and found with 256."""
+    near = [[1], [4], [4 + Fraction(1, 10**25)]]
     chain = divergence.exact_chain(divergence.three_states().transition.tolist(), "1/10", near)
-    assert not any(value.real > 0 or value.real < 0 for value in chain.eigenvalues(64)) or chain.converges()
+    monkeypatch.setattr(exact_chains, "LARGEST_PRECISION", 256)
     assert chain.converges()
-    assert min(value.real for value in chain.eigenvalues(512)) < 1e-20
+    monkeypatch.setattr(exact_chains, "LARGEST_PRECISION", 128)
+    with pytest.raises(ArithmeticError, match="128 bits"):
+        chain.converges()
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

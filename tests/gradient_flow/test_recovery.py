@@ -7,6 +7,7 @@ import pytest
 
 from icrl.gradient_flow import (
     Experiment,
+    experiment_richness_row,
     experiment_tasks,
     null_dimension,
     recovery,
@@ -100,6 +101,29 @@ def test_training_rows_name_what_they_measured():
     blocks = training_start(setting, 2, np.random.default_rng([0, 1, 0]))
     run = train_side_by_side(setting, 4, *blocks, np.random.default_rng([0, 1, 1]), records=3)
     assert rows[-1]["loss"] == float(f"{run.losses[-1, 1]:.4g}")
+    table = room.fixed_table(setting, np.random.default_rng([0, 1, 1]))
+    for row, r, s in zip(rows, (1, 1, 2, 2), (0, 1, 0, 1), strict=True):
+        P, V = run.scores[r, s], run.values[r, s]
+        whole, off = recovery(setting, P, V), recovery(setting, P, V, unseen_data(setting, table))
+        said = {"scale": whole.scale, "score_error": whole.score_error, "value_error": whole.value_error}
+        said |= {"score_off": off.score_error, "value_off": off.value_error}
+        said |= {"cosine_off": min(abs(off.score_cosine), abs(off.value_cosine))}
+        assert {name: row[name] for name in said} == pytest.approx(said, rel=1e-3)
+
+
+def test_zero_is_a_share_of_the_largest():
+    assert null_dimension(np.array([1.0, 2e-10, 5e-11, -1e-17])) == 2
+    assert null_dimension(np.array([1e3, 2e-8, 5e-11])) == 2
+    assert null_dimension(np.array([1.0, 1e-3, 1e-5]), share=1e-4) == 1
+
+
+@pytest.mark.parametrize(("features", "null"), [("fresh", 1), ("one-hot", 18)])
+def test_a_row_of_the_table_of_richness(features, null):
+    """Two states with four actions, d = 8: (2d + 1)(d + 1) + d (2d + 1) parameters."""
+    row = experiment_richness_row(features, 2, 700, 1)
+    assert (row["d"], row["parameters"], row["tasks"], row["seed"]) == (8, 289, 700, 1)
+    assert (row["features"], row["predicted"], row["null"]) == (features, null, null)
+    assert row["largest_null"] < 1e-10 < 1e-8 < row["next"] < 1
 
 
 @pytest.mark.bad_input

@@ -124,6 +124,20 @@ def test_baselines_by_hand():
     assert said["certainty equivalence"] == pytest.approx(value)
 
 
+def test_best_linear_rule_beats_those_it_contains_where_it_was_fitted():
+    c = replace(TINY, num_layers=3, discount=0.9)
+    tasks, fresh = (emergence.fresh_tasks(c, 400, generator(k)) for k in (5, 6))
+    truth = emergence.at_query(tasks.worlds.value(0.9), tasks)[0]
+    rules = emergence.baselines(c, tasks)
+    del rules["certainty equivalence"]  # the others are linear in the terms
+    fitted = (emergence.best_linear(c, tasks, tasks) - truth).square().mean()
+    assert all(fitted <= (x - truth).square().mean() for x in rules.values())
+    assert not torch.allclose(emergence.best_linear(c, fresh, tasks), emergence.best_linear(c, tasks, tasks))
+    again = emergence.best_linear(c, tasks, fresh)  # half the rewards, half the value
+    half = fresh._replace(worlds=fresh.worlds._replace(reward=fresh.worlds.reward / 2))
+    torch.testing.assert_close(emergence.best_linear(c, tasks, half), again / 2)
+
+
 def test_on_the_exact_chain_the_construction_is_the_truncated_series():
     """Sharp attention, long worlds: r + gamma P r + ..., L terms."""
     c = replace(TINY, num_layers=4, inverse_temperature=1.0)
@@ -201,6 +215,8 @@ def test_focused_and_exact_values_by_loops():
     value[..., -1, -3:] = torch.from_numpy(np.stack([rows, -rows], axis=1))
     score[..., :5, :5] = torch.from_numpy(scores)
     exact = emergence.on_exact_chain(ODD, value, score, tasks)
+    sampled = emergence.state_values(ODD, value, score, tasks)
+    asked = emergence.query_values(ODD, value, score, tasks)
     for i in range(6):
         reward, share, seen, query = context_of(tasks, i)
         own = np.where(share[:, None] > 0, np.eye(5), share)
@@ -208,12 +224,16 @@ def test_focused_and_exact_values_by_loops():
         chain = tasks.worlds.transition[0, i].numpy()
         mu = tasks.worlds.stationary_distribution()[0, i].numpy()
         for seed, sign in ((0, 1), (1, -1)):
-            values = np.zeros(5)
+            values, context = np.zeros(5), np.zeros(5)
             for layer in range(3):
-                weights = mu[:, None] * np.exp(ODD.inverse_temperature * scores[layer, seed])
-                heard = (weights / weights.sum(axis=0)).T  # listener, source
+                kernel = np.exp(ODD.inverse_temperature * scores[layer, seed])
                 a, b, c = sign * rows[layer]
+                heard = (mu[:, None] * kernel / (mu @ kernel)).T  # listener, source
                 values = values + heard @ (a * reward + b * 0.8 * chain @ values + c * values)
+                heard = (share[:, None] * kernel / (share @ kernel)).T
+                context = context + heard @ (a * reward + b * 0.8 * seen @ context + c * context)
+                np.testing.assert_allclose(sampled[layer + 1, seed, i], context, rtol=1e-9, atol=1e-12)
+            assert asked[seed, i].item() == pytest.approx(context[query], rel=1e-9)
             assert exact[seed, i].item() == pytest.approx(values[query], rel=1e-10)
 
 

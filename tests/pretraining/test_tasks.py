@@ -1,11 +1,12 @@
 """Worlds and trajectories in torch."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from scipy.stats import kstest
 
+from icrl.pretraining import tasks
 from icrl.pretraining.tasks import (
     WORLDS,
     Configuration,
@@ -72,6 +73,15 @@ def test_trajectories_start_where_they_are_told():
     assert abs((states[3000:, 0] == 3).double().mean() - 0.3) < 0.04
     first = sample_states(chains, 1, generator(3))[:, 0].bincount(minlength=4) / 6000
     assert (first - 0.25).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("draw", [0.0, 1 - 2**-53])
+def test_extreme_draws_never_land_on_an_impossible_state(draw, monkeypatch):
+    """The smallest and the largest number that a generator returns; states 0 and 3 have probability 0."""
+    monkeypatch.setattr(tasks, "_uniform", lambda shape, *_: torch.full(shape, draw, dtype=torch.float64))
+    rows = torch.tensor([0, 0.3, 0.7, 0], dtype=torch.float64).expand(2, 4, 4)
+    expected = 1 if draw == 0 else 2
+    assert (sample_states(rows, 3, generator(), rows[:, 0]) == expected).all()
 
 
 def test_tasks_are_stationary_with_features_of_the_stated_size():
@@ -155,3 +165,29 @@ def test_refuses_worlds_and_trajectories():
         random_worlds("loop", (2,), 1, generator)
     with pytest.raises(ValueError, match="num_transitions is 0"):
         sample_states(torch.eye(2)[None], 0, generator)
+
+
+@pytest.mark.bad_input
+def test_refuses_a_discount_that_the_dtype_cannot_solve():
+    """Three digits are left at a thousand times the dtype's spacing, and not just beyond."""
+    worlds = random_worlds("random", (2,), 3, generator())
+    assert worlds.value(1 - 5e-13).isfinite().all()
+    with pytest.raises(ValueError, match=r"discount is 1 - 4e-13; it must be at most 1 - 4\.44e-13"):
+        worlds.value(1 - 4e-13)
+    single = worlds._replace(transition=worlds.transition.float(), reward=worlds.reward.float())
+    with pytest.raises(ValueError, match=r"discount is 1 - 0\.0001"):
+        single.value(1 - 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_features", [None, 3])
+def test_tasks_have_one_dtype(dtype, num_features):
+    drawn = draw_tasks(replace(SMALL, num_features=num_features), (2, 3), generator(), dtype)
+    assert {drawn.features.dtype, drawn.worlds.transition.dtype, drawn.worlds.reward.dtype} == {dtype}
+
+
+def test_defaults_are_the_live_run_of_the_chapter():
+    said = {"discount": 0.5, "num_layers": 8, "num_states": 4, "num_transitions": 40, "num_features": None}
+    said |= {"inverse_temperature": 4.0, "kind": "boyan", "objective": "td", "attention": "softmax"}
+    said |= {"masks": "paper", "weights": "shared", "num_seeds": 10, "num_prompts": 64, "num_steps": 2000}
+    assert asdict(Configuration()) == said | {"learning_rate": 0.1, "initial_scale": 0.03}
