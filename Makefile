@@ -65,9 +65,9 @@ test-newest:
 mutants: .venv/installed
 	$(BIN)/python tests/mutation.py $(OPTIONS)
 
-# Speed of pretraining over a literal trainer, in one run on one thread.
+# Speed against baselines and against what this machine could do, in one run on one thread.
 bench: .venv/installed
-	$(BIN)/python tests/pretraining/bench_pretraining.py
+	$(BIN)/python tests/bench.py
 
 # The long runs behind book/data, hours together. One of them: make sweep NAME=control; what it can be told:
 # make sweep NAME=control OPTIONS=--help. Finished tasks are kept in _build/sweeps.

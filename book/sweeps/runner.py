@@ -30,20 +30,20 @@ with joblib before, as Ray's is by `ray.util.joblib.register_ray()`. See the pag
 import argparse
 import ast
 import csv
-import fcntl
 import functools
 import hashlib
 import inspect
 import io
 import json
 import os
+import platform
 import reprlib
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -265,7 +265,7 @@ def outcome(task: Callable, arguments: dict, name: str, code: str) -> tuple[str,
     """Run one task: the name of its shard, its rows as text, and what went wrong, if anything did."""
     try:
         if code_here(task) != code:
-            raise ValueError(f"the code behind the task is another one on {os.uname().nodename}")
+            raise ValueError(f"the code behind the task is another one on {platform.node()}")
         rows = task(**arguments)
         rows = [rows] if isinstance(rows, dict) else list(rows)
         return name, json.dumps(rows, default=lambda number: number.item()), None
@@ -286,15 +286,26 @@ def alone(output: Path, name: str) -> Iterator[None]:
     path = output / f".{name}.lock"
     with path.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(
-                f"Another run of {name} writes tables into {output}: wait for it, or name another --output"
-            )
+            _lock(file)
+        except OSError:
+            sys.exit(f"Another run of {name} writes tables into {output}: wait, or name another --output")
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows keeps an open file
+                path.unlink()
+
+
+def _lock(file):
+    """Raises OSError where another process has locked the file."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -304,7 +315,7 @@ def cluster(backend: str, jobs: int) -> Iterator[str]:
         yield backend
         return
     distributed = _distributed()
-    options = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as local:
         yield local.scheduler_address
 
