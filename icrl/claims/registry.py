@@ -1,6 +1,6 @@
 """What a claim is, and how a table of them is run."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -111,22 +111,39 @@ def table(claims: Iterable[Claim], seed: int) -> tuple[str, bool]:
     return "\n".join(lines), all_hold
 
 
-def markdown(claims: Iterable[Claim], evidence: dict[str, Evidence]) -> str:
-    """The list on the book's claims page: what each claim says, and what its check saw."""
-    rows = []
-    for claim in claims:
-        seen = evidence[claim.id]
-        size = _short(seen.error)  # 0, inf or nan, which have no order of magnitude
-        if 0 < seen.error < np.inf:
-            # Below 1e-12 it is rounding, and its power of ten differs between processors.
-            floor = min(1e-12, seen.tolerance or 1e-12)
-            size = f"≤ {_short(10.0 ** np.ceil(np.log10(max(seen.error, floor))))}"
-        verdict = "holds" if seen.holds else "**FAILS**"
-        rows.append(
-            f"- [`{claim.id}`](#{claim.section}) ({claim.kind}) **{verdict}**. {claim.statement} "
-            f"*{claim.source}.*\n  Seen: {seen.seen}; error {size}, allowed {_short(seen.tolerance)}."
-        )
-    return "\n".join(rows)
+def markdown(chapters: Mapping[str, Iterable[Claim]], evidence: Mapping[str, Evidence]) -> str:
+    """The table on the book's claims page: what each claim of each chapter says, and what its check saw."""
+    lines = ["| chapter | claim | kind | verdict | margin | statement |", "|---|---|---|---|---|---|"]
+    for chapter, claims in chapters.items():
+        for claim in claims:
+            seen = evidence[claim.id]
+            size, margin = _short(seen.error), "none"  # inf or nan, which have no order of magnitude
+            if seen.error == 0:
+                margin = "exact"
+            elif seen.error < np.inf:
+                # Below 1e-12 it is rounding, and its power of ten differs between processors.
+                floor = min(1e-12, seen.tolerance or 1e-12)
+                above = 10.0 ** np.ceil(np.log10(max(seen.error, floor)))
+                size = f"≤ {_short(above)}"
+                if seen.holds:
+                    times = max(1.0, seen.tolerance / above)
+                    margin = f"≥ {_short(10.0 ** np.floor(np.log10(times) + 1e-9))}"
+            said = (
+                f"{claim.statement} *{claim.source}.* Seen: {seen.seen}; error {size}, "
+                f"allowed {_short(seen.tolerance)}."
+            )
+            verdict = "holds" if seen.holds else "**FAILS**"
+            name = f"[`{claim.id}`](#{claim.section})"
+            lines.append(f"| {chapter} | {name} | {claim.kind} | {verdict} | {margin} | {_in_a_cell(said)} |")
+    return "\n".join(lines)
+
+
+def _in_a_cell(text):
+    """Bars end a cell of a table, even with a backslash: in formulas by their names, elsewhere as a sign."""
+    parts = text.split("$")
+    parts[::2] = [part.replace("|", "&#124;") for part in parts[::2]]
+    parts[1::2] = [part.replace("\\|", "\\Vert ").replace("|", "\\vert ") for part in parts[1::2]]
+    return "$".join(parts)
 
 
 def _short(number):

@@ -47,10 +47,10 @@ def recovered(rng):
     """Largest relative difference to the construction after one scale, both methods."""
     errors = []
     for setting in (SMALL, replace(SMALL, method="actor-critic", step_size=0.5, actor_step=0.3)):
-        run = trained(setting, 1200, 4, rng)
+        run = trained(setting, 2000, 4, rng)  # after 1200 some blocks are still on their way
         seen = recovery(setting, run.scores[-1], run.values[-1])
         errors += [*seen.score_error, *seen.value_error]
-    return Evidence(largest(errors), 0.05, "4 blocks each of SARSA and actor-critic, 1200 steps, 3 states")
+    return Evidence(largest(errors), 0.05, "4 blocks each of SARSA and actor-critic, 2000 steps, 3 states")
 
 
 def rich(rng):
@@ -157,7 +157,7 @@ CLAIMS = Claims(
         "limit",
         "training",
         recovered,
-        risk=1e-5,
+        risk=5e-5,
     ),
     claim(
         "mimicking-rich",

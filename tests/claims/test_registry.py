@@ -70,10 +70,20 @@ def test_pages_say_which_claims_fail():
     report, all_hold = registry.table(claims, seed=0)
     assert [line[:5] for line in report.splitlines()] == ["holds", "holds", "FAILS", "FAILS", "FAILS"]
     assert not all_hold
-    page = registry.markdown(claims, {c.id: c.check(None) for c in claims})
-    assert page.count("**holds**") == 2
-    assert page.count("**FAILS**") == 3
+    page = registry.markdown({"A chapter": claims}, {c.id: c.check(None) for c in claims})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()[2:]]
+    assert [row[3] for row in rows] == ["holds", "holds", "**FAILS**", "**FAILS**", "**FAILS**"]
+    assert [row[4] for row in rows] == ["exact", "≥ 10000", "none", "none", "none"]
     assert re.findall(r"error (.*?),", page) == ["0", "≤ 0.0001", "≤ 10", "inf", "nan"]
+
+
+def test_bars_do_not_end_a_cell():
+    """Norms and absolute values stand in formulas, bars elsewhere in words."""
+    claim = fake("bars", 0.5)
+    object.__setattr__(claim, "statement", r"$\|x\| \ge |x_1|$ | so")
+    page = registry.markdown({"A": [claim]}, {"bars": claim.check(None)})
+    assert [line.count("|") for line in page.splitlines()] == [7, 7, 7]
+    assert r"$\Vert x\Vert  \ge \vert x_1\vert $ &#124; so" in page
 
 
 # ---------------------------------------------------------------------------------------- Command line
