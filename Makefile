@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 
 # With -j, a page would be looked at before it is whole.
 .NOTPARALLEL:
-.PHONY: book test pages checks units browser pdf links test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
+.PHONY: book test pages checks units fuzz browser pdf links test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
 
 book: .venv/installed pages
 	@echo; echo "Open this page: $(CURDIR)/$(PAGE)"
@@ -30,6 +30,10 @@ checks: units
 units:
 	$(BIN)/python -m pytest -q -n 2 -m "not untyped" $(TYPED) $(LEAVE_OUT)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m untyped $(LEAVE_OUT)
+
+# Ten thousand calls of the whole public face, with one argument wrong in most of them (`make test` takes 300).
+fuzz: .venv/installed
+	FUZZ_CALLS=10000 $(BIN)/python -m pytest -q -m bad_input tests/test_fuzz.py
 
 HAVE_BROWSER := command -v chromium >/dev/null && command -v chromedriver >/dev/null
 

@@ -80,6 +80,8 @@ def shaped(name, value, shape, rule):
 def stochastic(name, value):
     """A finite float64 array whose last axis holds probability distributions (to 1e-8)."""
     result = array(name, value)
+    if result.ndim == 0:
+        raise ValueError(f"{name} is {result}; it must be an array whose last axis is a distribution")
     rows = result.reshape(-1, result.shape[-1])
     bad = np.flatnonzero((rows.min(axis=1) < 0) | (np.abs(rows.sum(axis=1) - 1) > 1e-8))
     if len(bad):
@@ -181,17 +183,16 @@ def rewards_of(states, rewards):
     return shaped("rewards", rewards, shape, "one reward for each transition between the states")
 
 
-def tensor(name, value):
-    """Refuses what is not a finite floating-point tensor."""
+def tensor(name, value, finite=True):
+    """Refuses what is not a floating-point tensor, finite if that is asked for."""
     from torch import Tensor  # here, so that the rooms of NumPy do not wait for torch
 
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
     if not value.dtype.is_floating_point:
         raise ValueError(f"{name} has dtype {value.dtype}; it must be floating point")
-    finite = value.isfinite()
-    if not finite.all():
-        where = (~finite).nonzero()[0].tolist()
+    if finite and readable(lambda: not value.isfinite().all(), False):
+        where = (~value.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"{_entry(name, where)} is {value[tuple(where)]}; every entry must be finite")
 
 
@@ -257,8 +258,8 @@ def reward_of_state(sources, rewards, num_states):
 
 def option(name, value, options):
     """One of the options, compared with each."""
-    if not any(type(value) is type(known) and value == known for known in options):
-        raise ValueError(f"{name} is {short(value)}; it must be {' or '.join(map(repr, options))}")
+    if not isinstance(value, str | int | float) or value not in options:
+        raise ValueError(f"{name} is {short(value)}; it must be one of {', '.join(map(str, options))}")
     return value
 
 
@@ -275,12 +276,27 @@ def short(value):
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def readable(question, otherwise):
-    """The answer to a question about a tensor's entries, or this where it has none yet.
+def answer(result, *, watched=None, **given):
+    """The result of finite tensors, refused where it is not finite; ``watched`` is enough of it to see."""
+    if readable(lambda: bool((result if watched is None else watched).isfinite().all()), True):
+        return result
+    for name, value in given.items():
+        tensor(name, value)
+    raise ValueError(
+        f"{' or '.join(given)} has entries so large that the result leaves the range of {result.dtype}"
+    )
 
-    Under ``torch.func.vmap``, while tracing, and on the device ``meta`` a tensor stands for entries that
-    nobody can look at; PyTorch then raises a RuntimeError.
+
+def readable(question, otherwise):
+    """The answer to a question about a tensor's entries, or this where it has none that one could look at.
+
+    Under ``torch.func.vmap``, in ``torch.compile`` and ``torch.export``, and on the device ``meta`` a tensor
+    stands for entries to come; PyTorch says so by a RuntimeError.
     """
+    import torch
+
+    if torch.compiler.is_compiling():
+        return otherwise
     try:
         return question()
     except RuntimeError:

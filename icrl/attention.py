@@ -31,6 +31,12 @@ def softmax_weights(
         ``(*batch, N - num_queries, N)``: columns sum to 1.
     """
     _check(prompt, num_queries, score_weights=score_weights)
+    weights = _weights(prompt, score_weights, num_queries)
+    # One score that is not finite makes its whole column NaN, the first row included.
+    return valid.answer(weights, watched=weights[..., :1, :], prompt=prompt, score_weights=score_weights)
+
+
+def _weights(prompt, score_weights, num_queries):
     sources = prompt[..., : prompt.shape[-1] - num_queries]
     return (sources.mT @ score_weights @ prompt).softmax(dim=-2)
 
@@ -50,8 +56,8 @@ def softmax_attention(
     _check(prompt, num_queries, value_weights=value_weights, score_weights=score_weights)
     num_sources = prompt.shape[-1] - num_queries
     if num_sources * prompt.shape[-1] <= LARGEST_SCORE_MATRIX:
-        sources = prompt[..., :num_sources]
-        return value_weights @ sources @ softmax_weights(prompt, score_weights, num_queries)
+        update = value_weights @ prompt[..., :num_sources] @ _weights(prompt, score_weights, num_queries)
+        return valid.answer(update, prompt=prompt, value_weights=value_weights, score_weights=score_weights)
     operands = prompt, value_weights, score_weights
     batch = broadcast_shapes(*(t.shape[:-2] for t in operands))
     flat = (t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in operands)
@@ -85,11 +91,16 @@ def linear_attention(
     _check(prompt, 0, P=P, V=V)
     if prompt.shape[-1] < 2:
         raise ValueError(f"prompt has {prompt.shape[-1]} columns; n = N - 1 must be at least 1")
-    return (V @ prompt) @ (prompt.mT @ (P @ prompt)) / (prompt.shape[-1] - 1)
+    update = (V @ prompt) @ (prompt.mT @ (P @ prompt)) / (prompt.shape[-1] - 1)
+    return valid.answer(update, prompt=prompt, P=P, V=V)
 
 
 def _check(prompt, num_queries, **weights):
     """Refuses shapes that do not fit together."""
+    for name, x in {"prompt": prompt, **weights}.items():
+        valid.tensor(name, x, finite=False)
+        if x.dtype != prompt.dtype:
+            raise ValueError(f"{name} has dtype {x.dtype} and prompt {prompt.dtype}; they must be the same")
     if prompt.ndim < 2:
         raise ValueError(f"prompt has shape {tuple(prompt.shape)}; it must be (*batch, D, N)")
     valid.sources(prompt, valid.count("num_queries", num_queries, 0))

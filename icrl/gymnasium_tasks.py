@@ -1,8 +1,14 @@
 """Gymnasium's toy-text tasks as arrays: worlds that nobody here wrote.
 
+Episodes. *Termination* belongs to the process: the goal, a hole. Such a transition is not bootstrapped from,
+and a rollout goes on with a new start. *Truncation*, Gymnasium's limit of steps (100, 200 in Taxi and on the
+large lake), does not: the process has no clock, learning never sees it, and only
+:func:`icrl.control.scores.score` counts the steps of an episode against it.
+
 Used by :func:`icrl.mdp.from_gymnasium`; see :doc:`/book/actor-critic`.
 """
 
+import operator
 import warnings
 from collections import deque
 
@@ -39,17 +45,27 @@ def read_table(env_id: str, **options) -> dict[str, Shaped[np.ndarray, "..."]]:
         in the toy-text tasks only where slippery CliffWalking falls off the cliff or bumps into a wall.
 
     Raises:
-        ValueError: no such task in the installed Gymnasium, or it publishes no table.
+        ValueError: no such task in the installed Gymnasium, or it refuses its options; it publishes no table,
+            or one of another layout, or one that does not describe what is played (a fickle passenger).
     """
     table, start = _published(env_id, options)
-    num_states, num_actions = len(table), len(table[0])
-    outcomes = [
-        (s, a, float(p), int(t), float(r), bool(end))
-        for s in range(num_states)
-        for a in range(num_actions)
-        for p, t, r, end in table[s][a]
-        if p > 0
-    ]
+    try:
+        num_states, num_actions = len(table), len(table[0])
+        outcomes = [
+            (s, a, float(p), operator.index(t), float(r), bool(end))
+            for s in range(num_states)
+            for a in range(num_actions)
+            for p, t, r, end in table[s][a]
+        ]
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"env_id is {env_id!r}, whose table has another layout: {error!r}") from error
+    for s, a, p, t, r, _ in outcomes:
+        if not (0 <= p <= 1 and 0 <= t < num_states and np.isfinite(r)) or len(start) != num_states:
+            raise ValueError(
+                f"env_id is {env_id!r}, with {num_states} states in its table and {len(start)} starts; state "
+                f"{s}, action {a} holds {(p, t, r)}, which must be a probability, a state and a finite reward"
+            )
+    outcomes = [outcome for outcome in outcomes if outcome[2] > 0]
     alive = _reached_alive(outcomes, start)
     ending = {t for _, _, _, t, _, end in outcomes if end}
     extra = bool(ending & alive)
@@ -83,15 +99,20 @@ def _published(env_id, options):
             # Of versions too old to be made, which the error says as well.
             warnings.simplefilter("ignore", DeprecationWarning)
             environment = gymnasium.make(env_id, **options)
-    # AssertionError: Gymnasium 1.3, of a name that is no string.
-    except (gymnasium.error.Error, ImportError, AttributeError, TypeError, AssertionError) as error:
-        raise ValueError(f"env_id is {env_id!r}, which Gymnasium cannot make: {error}") from error
+    except Exception as error:  # of any kind: of names, of options, of what the task does with them
+        said = f"{error!r}" + f" with the options {options}" * bool(options)
+        raise ValueError(f"env_id is {env_id!r}, which Gymnasium cannot make: {said}") from error
     try:
         task = environment.unwrapped
         if not (hasattr(task, "P") and hasattr(task, "initial_state_distrib")):
             raise ValueError(
                 f"env_id is {env_id!r}, which publishes no transition table; FrozenLake, CliffWalking and "
                 "Taxi do"
+            )
+        if getattr(task, "fickle_passenger", False):
+            raise ValueError(
+                "fickle_passenger is True, which Taxi's table leaves out: the passenger would change the "
+                "destination in the played task, and never in the process"
             )
         return task.P, np.array(task.initial_state_distrib, dtype=np.float64)
     finally:

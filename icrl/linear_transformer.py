@@ -174,7 +174,7 @@ class LinearTransformer(nn.Module):
         last = prompt[..., -1:]
         scores = prompt.mT @ (self.P.to(prompt) @ last)  # (*c, N, 1): what the last column hears from each
         update = self.V.to(prompt)[..., -count:, :] @ (prompt @ scores) / (prompt.shape[-1] - 1)
-        return (last[..., -count:, :] + update)[..., 0]
+        return valid.answer((last[..., -count:, :] + update)[..., 0], prompt=prompt, P=self.P, V=self.V)
 
     def _check(self, prompt):
         valid.tensor("prompt", prompt)
@@ -187,7 +187,11 @@ class LinearTransformer(nn.Module):
 def _below_the_constant(prompt):
     """The number of parameters of a prompt of eq. (4), whose last column is ``(0, 1, parameters)``."""
     last = prompt[..., -1].reshape(-1, prompt.shape[-2])
-    row = int((last != 0).any(0).int().argmax())
+    row = valid.readable(lambda: int((last != 0).any(0).int().argmax()), None)
+    if row is None:
+        raise ValueError(
+            "num_parameters is None; where entries of the prompt cannot be read it must be given"
+        )
     if (last[:, row] != 1).any() or row == last.shape[-1] - 1:
         found = [*last[last[:, row] != 1, row].tolist(), 1][0]
         raise ValueError(

@@ -152,7 +152,8 @@ class MarkovDecisionProcess:
             start: the first state, for instance the last one of the previous rollout; drawn from the
                 start distribution if not given.
         """
-        start = None if start is None else np.array([start])
+        if start is not None:
+            start = np.array([valid.count("start", start, 0)])
         batch = rollout_batch([self], self._policy(policy)[None], num_transitions, rng, start)
         return Rollout(*(array[0] for array in batch))
 
@@ -203,6 +204,7 @@ def random_mdp(
     """A dense random process: rows uniform on the simplex, rewards uniform in ``[-1, 1]``."""
     num_states = valid.count("num_states", num_states, 1)
     num_actions = valid.count("num_actions", num_actions, 1)
+    valid.generator("rng", rng)
     transition = rng.dirichlet(np.ones(num_states), size=(num_states, num_actions))
     reward = rng.uniform(-1, 1, (num_states, num_actions))
     return MarkovDecisionProcess(transition, reward, discount)

@@ -106,6 +106,7 @@ class MarkovRewardProcess:
             ``(n+1,)`` states; the rewards are ``process.reward[states[:-1]]``.
         """
         num_transitions = valid.count("num_transitions", num_transitions, 1)
+        valid.generator("rng", rng)
         uniform = rng.random(num_transitions + 1)
         first = _start_distribution(start, self.num_states)
         rows = _cumulative(self.transition).tolist()
@@ -138,6 +139,7 @@ def sample_batch(
         raise ValueError(f"transitions has shape {transitions.shape}; it must be (B, S, S)")
     rows = _cumulative(valid.stochastic("transitions", transitions))
     num_transitions = valid.count("num_transitions", num_transitions, 1)
+    valid.generator("rng", rng)
     if starts is None:
         starts = np.full((batch, size), 1 / size)
     starts = valid.shaped("starts", starts, (batch, size), "one distribution for each chain")
@@ -170,6 +172,7 @@ def _cumulative(probabilities):
 def random_mrp(num_states: int, discount: float, rng: np.random.Generator) -> MarkovRewardProcess:
     """A dense random process: rows uniform on the simplex, rewards uniform in ``[-1, 1]``."""
     num_states = valid.count("num_states", num_states, 1)
+    valid.generator("rng", rng)
     transition = rng.dirichlet(np.ones(num_states), size=num_states)
     return MarkovRewardProcess(transition, rng.uniform(-1, 1, num_states), discount)
 
@@ -181,6 +184,7 @@ def boyan_chain(num_states: int, discount: float, rng: np.random.Generator) -> M
     restarts in a random distribution over all states. Rewards are uniform in ``[-1, 1]``.
     """
     num_states = valid.count("num_states", num_states, 2)
+    valid.generator("rng", rng)
     transition = np.zeros((num_states, num_states))
     for s in range(num_states - 2):
         by_one = rng.uniform()
@@ -193,6 +197,7 @@ def boyan_chain(num_states: int, discount: float, rng: np.random.Generator) -> M
 def loop_chain(num_states: int, discount: float, rng: np.random.Generator) -> MarkovRewardProcess:
     """A ring: state ``s`` moves to ``s + 1`` (mod ``S``) or stays, with a random probability each."""
     num_states = valid.count("num_states", num_states, 2)
+    valid.generator("rng", rng)
     onward = rng.uniform(size=num_states)
     transition = np.diag(1 - onward)
     transition[np.arange(num_states), (np.arange(num_states) + 1) % num_states] = onward

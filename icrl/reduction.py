@@ -14,35 +14,6 @@ from jaxtyping import Float
 
 from icrl import _validation as valid
 
-
-def absorbed(
-    chain: Float[np.ndarray, "*b S S"], leave: Float[np.ndarray, "*b S"], right: Float[np.ndarray, "*b S k"]
-) -> Float[np.ndarray, "*b S k"]:
-    """``x = chain x + right``: the expected sum of ``right`` over the states met before the chain is left.
-
-    With nonnegative ``right`` every entry is exact up to a few roundings for each state. With any sign the
-    error in a state is as small beside what ``|right|`` would give there.
-
-    Args:
-        chain: ``(*batch, S, S)``, probabilities of the next state.
-        leave: ``(*batch, S)``, of leaving; each row of both sums to 1.
-        right: ``(*batch, S, k)``.
-
-    Raises:
-        ValueError: a negative entry, shapes that disagree; the chain cannot be left from some state; or
-            the result leaves the range of float64.
-    """
-    chain, leave, right = (valid.array(*x) for x in (("chain", chain), ("leave", leave), ("right", right)))
-    if chain.ndim < 2 or chain.shape[:-1] != leave.shape or chain.shape[-1] != chain.shape[-2]:
-        raise ValueError(
-            f"chain has shape {chain.shape} and leave {leave.shape}; they must be (*b, S, S), (*b, S)"
-        )
-    if right.shape[:-1] != leave.shape:
-        raise ValueError(f"right has shape {right.shape}; it must be {leave.shape} with one more axis")
-    valid.stochastic("chain and leave", np.concatenate([chain, leave[..., None]], -1))
-    return valid.in_range(_absorbed(chain, leave, right), "right", "the solution")
-
-
 PANEL = 32
 """States that are taken out before the states below them hear of it: that is one matrix product then."""
 
@@ -62,7 +33,7 @@ def _reduce(table, extra, least):
             row, into = table[..., n, : first + n], table[..., :n, first + n, None]
             outs.append(row[..., extra:].sum(-1))
             if not outs[-1].all():
-                raise ValueError("transition holds states that cannot be left, within the range of float64")
+                raise ValueError("transition or chain has states that float64 says cannot be left")
             row /= outs[-1][..., None]
             row = row[..., None, :]
             table[..., :n, first + begin : first + n] += into * row[..., first + begin :]
@@ -73,7 +44,10 @@ def _reduce(table, extra, least):
 
 
 def _absorbed(chain, leave, right):
-    """Solves, after checks; inf or NaN where float64 overflows."""
+    """``x = chain x + right``, after checks: the sum of ``right`` over what is met before the chain is left.
+
+    Each row of ``chain`` and its entry of ``leave`` sum to 1. Inf or NaN where float64 overflows.
+    """
     table, extra = np.concatenate([right, leave[..., None], chain], -1), right.shape[-1]
     with np.errstate(all="ignore"):
         _reduce(table, extra, 0)
@@ -94,7 +68,8 @@ def discounted(
 ) -> Float[np.ndarray, "*b S k"]:
     """``(I - gamma P)^{-1} right``, the expected discounted sum of ``right``; as exact near ``gamma = 1``.
 
-    The process is left with probability ``1 - gamma`` in each step. See :func:`absorbed` for the error.
+    The process is left with probability ``1 - gamma`` in each step. With nonnegative ``right`` every entry is
+    exact to a few roundings; with any sign the error is as small beside what ``|right|`` would give there.
 
     Args:
         transition: ``(*batch, S, S)``, rows sum to 1.
@@ -163,6 +138,6 @@ def deviation(
     result = np.zeros((size, size))
     if size > 1:  # visits to each state, and time, until the chain comes to the anchor
         right = np.column_stack([np.eye(size)[others], np.ones(size - 1)])
-        met = absorbed(transition[np.ix_(others, others)], transition[others, anchor], right)
+        met = _absorbed(transition[np.ix_(others, others)], transition[others, anchor], right)
         result[others] = met[:, :size] - met[:, size:] * mu
     return result - mu @ result

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import _cumulative as cumulative
 
 
@@ -54,6 +55,7 @@ class Rollout(NamedTuple):
         return every[..., :-1, :], every[..., 1:, :] * ~self.ended[..., None]
 
 
+@checked
 def rollout_batch(
     processes: Sequence,
     policies: Float[np.ndarray, "B S A"],

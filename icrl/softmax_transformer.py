@@ -164,9 +164,7 @@ class SoftmaxTransformer(nn.Module):
         super().__init__()
         self.num_layers = valid.count("num_layers", num_layers, 0)
         self.discount = valid.discount(discount)
-        if head not in ("shift", "dual"):
-            raise ValueError(f"head is {head!r}; it must be 'shift' or 'dual'")
-        self.head = head
+        self.head = valid.option("head", head, ("shift", "dual"))
         for name, weights in (("value_weights", value_weights), ("score_weights", score_weights)):
             _check_weights(name, weights, self.num_layers)
             setattr(self, name, nn.Parameter(weights.detach().clone(), weights.requires_grad))
@@ -184,16 +182,17 @@ class SoftmaxTransformer(nn.Module):
             prompt: ``(*batch, D, N)``.
             num_queries: number of last columns that are never a source.
         """
-        return deque(self._stages(prompt, num_queries), maxlen=1).pop().prompt()
+        result = deque(self._stages(prompt, num_queries), maxlen=1).pop().prompt()
+        return self._finite(result.clone() if result is prompt else result, prompt)
 
     def values(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Float[Tensor, "L_plus_1 *c N"]:
         """The current-memory row before the first layer and after each: ``(num_layers+1, *batch, N)``."""
         rows = [stage.current() for stage in self._stages(prompt, num_queries)]
-        return torch.stack(torch.broadcast_tensors(*rows))
+        return self._finite(torch.stack(torch.broadcast_tensors(*rows)), prompt)
 
     def layers(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Iterator[Tensor]:
         """The prompt, then what each layer makes of it."""
-        return (stage.prompt() for stage in self._stages(prompt, num_queries))
+        return (self._finite(stage.prompt(), prompt) for stage in self._stages(prompt, num_queries))
 
     def _stages(self, prompt, num_queries):
         """Checks the arguments, then the stages of the pass."""
@@ -207,6 +206,9 @@ class SoftmaxTransformer(nn.Module):
             _check_range(name, getattr(self, name), prompt.dtype)
         _check_scores(prompt, self.score_weights)
         return self._pass(prompt, num_queries)
+
+    def _finite(self, result, prompt):
+        return valid.answer(result, prompt=prompt, value_weights=self.value_weights)
 
     def _batches(self):
         """The batch dimensions of the weights, by name."""
@@ -234,7 +236,8 @@ class SoftmaxTransformer(nn.Module):
         written = written.reshape(-1, written.shape[-1]).any(0)
         written[-2:] = True  # by the shift
         read = rows_read(score)
-        if (read & written).any() or any(map(_differentiated, (prompt, value, score))):
+        known = valid.readable(lambda: [x.flatten()[0].item() for x in (prompt, value, score)], None)
+        if known is None or (read & written).any() or any(map(_differentiated, (prompt, value, score))):
             return self._layers(
                 prompt, lambda z, i: softmax_attention(z, _of(value, i), _of(score, i), num_queries)
             )
@@ -288,7 +291,8 @@ def _of(weights, layer):
 
 def _check_range(name, weights, dtype):
     """Refuses weights that the prompt's dtype cannot hold: they would become infinite, silently."""
-    largest, limit = weights.detach().abs().max().item(), torch.finfo(dtype).max
+    limit = torch.finfo(dtype).max
+    largest = valid.readable(lambda: weights.detach().abs().max().item(), 0.0)
     if largest > limit:
         raise ValueError(
             f"{name} has entries up to {largest:.3g}; none may leave the range of the prompt's {dtype}, "
@@ -300,7 +304,7 @@ def _check_scores(prompt, score_weights):
     """Refuses a prompt whose scores may leave the range of its dtype: softmax would make them NaN."""
     rows, weights = (x.detach().abs().double() for x in (prompt, score_weights))
     rows = rows.amax(dim=-1).reshape(-1, rows.shape[-2]).amax(dim=0)
-    bound = (rows @ weights @ rows).max().item()
+    bound = valid.readable(lambda: (rows @ weights @ rows).max().item(), 0.0)
     limit = torch.finfo(prompt.dtype).max
     if not bound <= limit:
         raise ValueError(

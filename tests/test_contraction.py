@@ -101,74 +101,11 @@ def test_long_contexts_are_cheap():
     assert seen.bound < 1
 
 
-def test_poisson_solution():
-    process = mrp.loop_chain(5, 0.9, np.random.default_rng(0))
-    g, mu = con.poisson_solution(process), process.stationary_distribution()
-    np.testing.assert_allclose(g - process.transition @ g, np.eye(5) - mu, atol=1e-12)
-
-
-def test_population_bound():
-    """The rate is 1 - C from `required` on and not before, from above towards 1 - 2C; all by hand."""
-    process, features = mrp.random_mrp(3, 0.3, np.random.default_rng(0)), np.sqrt(8) * np.eye(3)
-    margin, mu = con.assumption_margin(features, process), process.stationary_distribution()
-    spans = np.ptp(con.poisson_solution(process), axis=0)
-    spread, m = np.sqrt(np.log(120) / 2), 0.65 + margin
-
-    def rate(n):
-        off = (spans * (1 + spread * np.sqrt(n)) / (n * mu)).max()
-        least = m * (1 - off) / (m * (1 - off) + (1 - m) * (1 + off))  # attention to oneself
-        return 0.3 + 2 * (1 - least), off
-
-    required = con.population_bound(features, process, 1, 0.1).required
-    assert rate(required)[0] <= 1 - margin < rate(required - 1)[0]
-    for n in (required - 1, required, 4000, 10**7):
-        bound, (expected, off) = con.population_bound(features, process, n, 0.1), rate(n)
-        assert bound.rate == pytest.approx(expected)
-        noise = 0.3 * np.ptp(process.value()) * spread / np.sqrt(n)
-        assert bound.floor == pytest.approx(noise / ((1 - expected) * (1 - off) * mu.min()))
-        assert bound.required == required
-    assert bound.rate == pytest.approx(1 - 2 * margin, abs=1e-3)
-    assert con.population_bound(features, process, 2, 0.1).floor == np.inf
-
-
-def test_the_books_example_needs_399_transitions():
-    """Where halving the margin asked for 67 910; at 306 the bound begins to contract."""
-    process = mrp.boyan_chain(5, 0.5, np.random.default_rng(1))
-    features = np.sqrt(6) * np.eye(5)
-    assert con.population_bound(features, process, 1, 0.1).required == 399
-    rates = [con.population_bound(features, process, n, 0.1).rate for n in (305, 306)]
-    assert rates[1] < 1 <= rates[0]
-
-
-def test_slow_eigenvalue_of_two_states_by_hand():
-    """det M in closed form: mu_0 mu_1 (1 - exp(-|eps u|^2)) over the product of the normalisers."""
-    process = mrp.MarkovRewardProcess(np.array([[0.7, 0.3], [0.6, 0.4]]), np.zeros(2), 0.8)
-    u = np.array([2.0, 1.0])
-    law = con.slow_eigenvalue(np.array([[0.5, -1.0], [0, 0]]), np.array([1.0, 3.0]), process, (0, 1), u)
-    expected = (1 / 4) * (3 / 4) * 5 * (1 - 0.8 * (0.7 + 0.4 - 1))
-    assert law == pytest.approx(expected)
-
-
-@pytest.mark.bad_input
-def test_slow_eigenvalue_refuses():
-    process = mrp.MarkovRewardProcess(np.array([[0.7, 0.3], [0.6, 0.4]]), np.zeros(2), 0.8)
-    x, visits, u = np.eye(2), np.array([1, 3]), np.ones(2)
-    for change in ({"pair": (1, 1)}, {"visits": np.array([0, 3])}, {"direction": np.zeros(2)}):
-        arguments = {"features": x, "visits": visits, "pair": (0, 1), "direction": u} | change
-        with pytest.raises(ValueError, match="the pair must be two states"):
-            con.slow_eigenvalue(process=process, **arguments)
-    with pytest.raises(ValueError, match=r"pair\[1\] is 2; states run from 0 to 1"):
-        con.slow_eigenvalue(x, visits, process, (0, 2), u)
-    with pytest.raises(ValueError, match="direction has shape"):
-        con.slow_eigenvalue(x, visits, process, (0, 1), np.ones(3))
-
-
 def test_one_state():
     process = mrp.MarkovRewardProcess(np.ones((1, 1)), np.ones(1), 0.5)
     assert con.assumption_margin(np.ones((1, 1)), process) == 0.25
     seen = con.certificate(np.ones((1, 1)), np.array([0, 0]), np.ones(1), 0.5, (1, 1), 3, 0.1)
     assert seen.bound == pytest.approx(2 * 0.5**3)
-    assert con.population_bound(np.ones((1, 1)), process, 10, 0.1).floor == 0
 
 
 GOOD = {
@@ -224,12 +161,6 @@ def test_refuses_population():
         con.population_iteration_matrix(np.eye(2), process)
     with pytest.raises(ValueError, match="step_size is -1; it must be positive"):
         con.population_iteration_matrix(np.eye(3), process, step_size=-1)
-    with pytest.raises(
-        ValueError, match=r"features give Assumption 5\.1 the margin -0.*needs a positive one"
-    ):
-        con.population_bound(np.eye(3), process, 10, 0.1)
-    with pytest.raises(ValueError, match="num_transitions is 0; it must be at least 1"):
-        con.population_bound(5 * np.eye(3), process, 0, 0.1)
 
 
 @pytest.mark.bad_input
@@ -238,19 +169,7 @@ def test_refuses_what_overflows_or_is_lost_to_rounding():
     refused("features has entries so large that a score, ...", con.population_matching, large, [0.5, 0.5])
     sharp = con.population_matching(np.array([[1e154], [-1e154]]), np.array([0.5, 0.5]))
     np.testing.assert_array_equal(sharp, np.eye(2))
-    process = mrp.MarkovRewardProcess(np.full((3, 3), 1 / 3), np.zeros(3), 0.9)
-    alike = np.array([[1.0], [1.0], [3.0]])
-    refused(
-        "features gives a linear system of condition ...",
-        con.slow_eigenvalue,
-        np.vstack([alike, alike[:1]]),
-        np.ones(4),
-        mrp.MarkovRewardProcess(np.full((4, 4), 0.25), np.zeros(4), 0.9),
-        (2, 3),
-        np.ones(1),
-    )
     refused(
         "reward_range is (-1e+308, 1e+308), wider than the range of float64",
         con.certificate, np.eye(2), [0, 1, 0], [0.0, 0.0], 0.9, (-1e308, 1e308), 3, 0.1,
     )  # fmt: skip
-    assert con.poisson_solution(process).shape == (3, 3)

@@ -17,10 +17,10 @@ TASKS = [
 
 
 @lru_cache
-def sampled_steps(env_id, num_steps):
+def sampled_steps(env_id, num_steps, **options):
     """Steps of the task itself under uniformly random actions."""
     rng = np.random.default_rng(0)
-    environment = gymnasium.make(env_id)
+    environment = gymnasium.make(env_id, **options)
     steps, starts = [], [environment.reset(seed=0)[0]]
     state = starts[0]
     for action in rng.integers(environment.action_space.n, size=num_steps).tolist():
@@ -121,6 +121,110 @@ def test_an_ending_state_that_can_be_reached_alive_gets_a_stand_in():
     np.testing.assert_array_equal(process.outcome_reward[1], [[5, 0, 0], [1, 0, 3]])
     v0, v1 = 5 * 0.5 / 0.75, 5 / 0.75  # go round for ever: v1 = 5 + v0/2, v0 = v1/2
     np.testing.assert_allclose(process.optimal_q().max(axis=1), [v0, v1, 0])
+
+
+MAP = "SFFF", "FHFH", "FFFH", "HFFG"
+OPTIONS = [
+    ("FrozenLake-v1", {"is_slippery": False}),
+    ("FrozenLake-v1", {"success_rate": 0.9}),
+    ("FrozenLake-v1", {"success_rate": 0.0}),
+    ("FrozenLake-v1", {"reward_schedule": (5, -2, -0.25)}),
+    ("FrozenLake-v1", {"map_name": "8x8"}),
+    ("FrozenLake-v1", {"desc": MAP, "reward_schedule": (0, 0, 1)}),
+    ("FrozenLake-v1", {"desc": ("SFSF", "FHFG"), "is_slippery": False}),
+    ("FrozenLake-v1", {"desc": ("SG",)}),
+    ("CliffWalking-v1", {"is_slippery": True}),
+    ("Taxi-v4", {"is_rainy": True}),
+    ("Taxi-v4", {"is_rainy": True, "rainy_probability": 0.5}),
+    ("Taxi-v4", {"fickle_passenger": False, "fickle_probability": 0.9}),
+]
+
+
+def given(options):
+    return ", ".join(options) or "nothing"
+
+
+@pytest.mark.parametrize(("env_id", "options"), OPTIONS, ids=lambda x: x if isinstance(x, str) else given(x))
+def test_every_option_is_in_the_process_as_it_is_played(env_id, options):
+    """Played steps are possible, pay what the process pays, end where it ends, with its frequencies."""
+    if options.get("desc"):
+        options = options | {"desc": tuple(options["desc"])}
+    process = from_gymnasium(env_id, 0.9, **options)
+    steps, starts = sampled_steps(env_id, 3000, **options)
+    assert process.start[starts].min() > 0
+    s, a, t, reward, ended = (np.array(x) for x in zip(*steps, strict=True))
+    assert process.transition[s, a, t].min() > 0
+    np.testing.assert_array_equal(process.terminal[t], ended)
+    if env_id == "CliffWalking-v1":  # two rewards for one successor: on average
+        spread = 4.5 * np.std(reward) / np.sqrt(len(reward))
+        assert abs(np.mean(reward - process.outcome_reward[s, a, t])) < spread
+    else:
+        np.testing.assert_array_equal(process.outcome_reward[s, a, t], reward)
+    pair = s * process.num_actions + a
+    seen = np.zeros((process.reward.size, process.num_states))
+    np.add.at(seen, (pair, t), 1)
+    expected = seen.sum(1, keepdims=True) * process.transition.reshape(seen.shape)
+    often = expected > 5
+    if often.sum() > often.any(axis=1).sum():  # not deterministic
+        z = (seen - expected)[often] / np.sqrt(expected[often])
+        assert np.mean(z**2) < 1 + 6 * np.sqrt(2 / often.sum())
+
+
+def test_a_wrong_option_would_be_seen():
+    """Steps played with rain against the process without: impossible ones occur."""
+    steps, _ = sampled_steps("Taxi-v4", 3000, is_rainy=True)
+    dry = from_gymnasium("Taxi-v4", 0.9)
+    assert min(dry.transition[s, a, t] for s, a, t, _, _ in steps) == 0
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("env_id", "options", "message"),
+    [
+        ("Taxi-v4", {"fickle_passenger": True}, "fickle_passenger is True, which Taxi's table leaves out"),
+        ("FrozenLake-v1", {"map_name": "5x5"}, "cannot make: KeyError.*5x5"),
+        ("FrozenLake-v1", {"reward_schedule": (1, 0)}, "cannot make: IndexError.*reward_schedule"),
+        ("FrozenLake-v1", {"success_rate": 1.5}, r"holds \(-0.25, "),
+        ("FrozenLake-v1", {"success_rate": np.nan}, r"holds \(nan, "),
+        ("FrozenLake-v1", {"reward_schedule": (np.inf, 0, 0)}, r"holds .*inf.* a finite reward"),
+        ("FrozenLake-v1", {"desc": ("FF", "FG")}, ""),
+        ("Taxi-v4", {"is_rainy": True, "rainy_probability": 2.0}, r"holds \(2.0, "),
+        ("CliffWalking-v1", {"fog": True}, "cannot make: .*fog"),
+    ],
+)
+def test_refuses_options(env_id, options, message):
+    """What the task does not take, and what its table would not describe, with the reason."""
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        from_gymnasium(env_id, 0.9, **options)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "table",
+    [
+        {0: {0: [(1.0, 0, 0.0)]}},
+        {0: {1: [(1.0, 0, 0.0, True)]}},
+        {1: {0: [(1.0, 1, 0.0, True)]}},
+        {0: {0: [(1.0, -1, 0.0, True)]}},
+        {0: {0: [(1.0, 0.5, 0.0, True)]}},
+        [[[]]],
+        {},
+        7,
+    ],
+)
+def test_refuses_other_layouts(table):
+    """No KeyError, no wrapped index: the task is named."""
+
+    class Custom(gymnasium.Env):
+        observation_space, action_space = gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(1)
+        initial_state_distrib, P = np.ones(1), table
+
+    gymnasium.register("Custom-v0", entry_point=Custom, disable_env_checker=True)
+    try:
+        with pytest.raises(ValueError, match=r"env_id is 'Custom-v0', |transition row 0"):
+            from_gymnasium("Custom-v0", 0.5)
+    finally:
+        del gymnasium.registry["Custom-v0"]
 
 
 @pytest.mark.bad_input

@@ -9,7 +9,7 @@ import torch
 from refusals import refused
 
 from icrl import reduction
-from icrl.contraction import poisson_solution
+from icrl.constructions import poisson_solution
 from icrl.mdp import MarkovDecisionProcess, random_mdp
 from icrl.mrp import MarkovRewardProcess, random_mrp
 
@@ -148,7 +148,7 @@ def test_arguments_are_left_alone():
     before = rows.copy(), right.copy()
     reduction.discounted(rows, 0.9, right)
     reduction.stationary(rows)
-    reduction.absorbed(0.5 * rows, np.full(4, 0.5), right)
+    reduction.deviation(rows, reduction.stationary(rows))
     np.testing.assert_array_equal(rows, before[0])
     np.testing.assert_array_equal(right, before[1])
 
@@ -181,12 +181,8 @@ def test_policy_iteration_ends_where_everything_ties(seed):
 @pytest.mark.bad_input
 def test_refuses_what_cannot_be_solved():
     refused("reward has entries so large that a value leaves ...", random_large().value)
-    refused("transition holds states that cannot be left, ...", reduction.stationary, np.eye(2))
+    refused("transition or chain has states that ...", reduction.stationary, np.eye(2))
     refused("transition has shape (1, 2); ...", reduction.stationary, [[0.5, 0.5]])
-    one = np.array([[0.5]])
-    refused("chain has shape (1, 1) and leave (2,); ...", reduction.absorbed, one, [0.5, 0.5], one)
-    refused("chain and leave row 0 sums to 0.9; ...", reduction.absorbed, one, [0.4], one)
-    refused("transition holds states ...", reduction.absorbed, [[1.0]], [0.0], one)
     refused("right has shape (1,); ...", reduction.discounted, [[1.0]], 0.5, [1.0])
     refused("distribution sums to 0.5; ...", reduction.deviation, [[1.0]], [0.5])
 

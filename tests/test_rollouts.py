@@ -29,8 +29,8 @@ def process(transition=TRANSITION, reward=REWARD, discount=0.9, **fields):
         ({"num_transitions": 0}, "num_transitions is 0; it must be at least 1"),
         ({"num_transitions": 2.5}, "num_transitions is 2.5; it must be an integer"),
         ({"start": 2}, r"starts\[0\] is 2; states run from 0 to 1"),
-        ({"start": -1}, r"starts\[0\] is -1; states run from 0 to 1"),
-        ({"start": 0.5}, "starts has dtype float64; states are integers"),
+        ({"start": -1}, "start is -1; it must be at least 0"),
+        ({"start": 0.5}, "start is 0.5; it must be an integer"),
         ({"start": 1}, "starts holds 1, a terminal state; no episode may start in one"),
     ],
 )
@@ -50,7 +50,7 @@ def test_refuses_batches_refused():
         rollout_batch([process(), random_mdp(4, 3, 0.9, rng)], np.stack([UNIFORM] * 2), 4, rng)
     with pytest.raises(ValueError, match=r"policies has shape \(1, 2, 3\); it must be \(2, 2, 3\)"):
         rollout_batch([process()] * 2, UNIFORM[None], 4, rng)
-    with pytest.raises(ValueError, match=r"starts has shape \(2,\); it must be \(1,\)"):
+    with pytest.raises(ValueError, match=r"starts has shape \(2,\); its axis B must have length 1"):
         rollout_batch([process()], UNIFORM[None], 4, rng, starts=np.array([0, 1]))
 
 

@@ -765,7 +765,7 @@ def test_refuses_prompt_arguments(features, states, rewards, queries, message):
 @pytest.mark.parametrize("head", ["both", "Shift", None, ["shift"]])
 def test_refuses_head(head):
     """One of two words."""
-    message = f"head is {head!r}; it must be 'shift' or 'dual'"
+    message = f"head is {head!r}; it must be one of shift, dual"
     refused(message, SoftmaxTransformer, 2, 0.5, weights(), weights(), head)
 
 

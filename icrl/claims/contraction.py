@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import bootstrap
 
-from icrl import contraction, mrp, softmax_td
+from icrl import constructions, contraction, mrp, softmax_td
 from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
 from icrl.claims.theorem_2 import started_at
 from icrl.constructions.certified_runs import covered_task, floor_errors, random_task
@@ -102,7 +102,7 @@ def near_pair(rng):
         u = rng.normal(size=features.shape[1])
         u /= np.linalg.norm(u)
         _, model = softmax_td.empirical_process(states, process.reward[states[:-1]], process.discount)
-        law = contraction.slow_eigenvalue(features, np.bincount(states[:-1]), model, (int(s), int(t)), u)
+        law = constructions.slow_eigenvalue(features, np.bincount(states[:-1]), model, (int(s), int(t)), u)
         slowest = []
         for side in (eps, -eps):
             features[t] = features[s] + side * u

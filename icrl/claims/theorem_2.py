@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from icrl import contraction, softmax_td
+from icrl import constructions, contraction, softmax_td
 from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error, upper_end
 from icrl.constructions.certified_runs import by_counts, covered_task, random_task
 from icrl.mrp import MarkovRewardProcess
@@ -82,7 +82,7 @@ def self_attention(rng):
         worst = contraction.population_matching(features, counts / counts.sum())[s, s]
         identity.append(abs(worst - promised[s]))
         # Visits of a sampled path: a martingale plus two end terms.
-        states, g = process.sample(100, rng), contraction.poisson_solution(process)
+        states, g = process.sample(100, rng), constructions.poisson_solution(process)
         martingale = (g[states[1:]] - (process.transition @ g)[states[:-1]]).sum(axis=0)
         seen = np.bincount(states[:-1], minlength=len(mu)) - 100 * mu
         identity.append(relative_error(seen, g[states[0]] - g[states[-1]] + martingale))
@@ -116,12 +116,12 @@ def constants(rng):
             off = h * (1 + spread * np.sqrt(n)) / n
             return (gamma + 2 * (1 - m) * (1 + off) / (1 - off * (2 * m - 1)) if off < 1 else np.inf), off
 
-        required = contraction.population_bound(features, process, 1, delta).required
+        required = constructions.population_bound(features, process, 1, delta).required
         # n_0 is the smallest length with the paper's rate (but for rounding at the boundary).
         if required > 4 and not rate(required + 1)[0] <= 1 - margin <= rate(required - 2)[0]:
             errors.append(np.inf)
         for n in (required, required + int(rng.integers(1, 10**6)), 10**18):
-            bound, (expected, off) = contraction.population_bound(features, process, n, delta), rate(n)
+            bound, (expected, off) = constructions.population_bound(features, process, n, delta), rate(n)
             noise = gamma * spread * np.ptp(process.value())
             floor = noise / (
                 (1 - expected) * (1 - off) * process.stationary_distribution().min() * np.sqrt(n)
@@ -143,11 +143,11 @@ def theorem_2(rng):
             process = MarkovRewardProcess(process.transition, process.reward, 0.0)
         if contraction.assumption_margin(features, process) <= 0.02:
             continue
-        n = contraction.population_bound(features, process, 1, delta).required
+        n = constructions.population_bound(features, process, 1, delta).required
         if n > 20_000:  # a matter of time only: the chain is drawn before the context is
             continue
         n = n if runs % 4 == 0 else min(50 * n, max(n, 20_000))
-        bound = contraction.population_bound(features, process, n, delta)
+        bound = constructions.population_bound(features, process, n, delta)
         states = process.sample(n, rng)
         _, visits, transition, matching = by_counts(features, states, process)
         value, gamma, mu = process.value(), process.discount, process.stationary_distribution()

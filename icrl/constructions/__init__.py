@@ -20,11 +20,18 @@ from icrl.constructions.literal import (
     literal_sarsa,
 )
 from icrl.constructions.policy_gradient import expectations, objective_gradient
+from icrl.constructions.population import (
+    PopulationBound,
+    poisson_solution,
+    population_bound,
+    slow_eigenvalue,
+)
 
 __all__ = [
     "ACTOR_CRITIC_FAULTS",
     "SARSA_FAULTS",
     "SOFTMAX_FAULTS",
+    "PopulationBound",
     "actor_critic_miss",
     "by_counts",
     "certified_run",
@@ -36,6 +43,9 @@ __all__ = [
     "literal_readout",
     "literal_sarsa",
     "objective_gradient",
+    "poisson_solution",
+    "population_bound",
     "random_task",
     "rare_fork",
+    "slow_eigenvalue",
 ]

@@ -3,12 +3,20 @@
 See :doc:`/book/contraction`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from jaxtyping import Float, Int
 
+from icrl import _validation as valid
 from icrl import contraction, mrp
+from icrl._arguments import checked
 
 
-def random_task(rng, sharp=False):
+@checked
+def random_task(
+    rng: np.random.Generator, sharp: bool = False
+) -> tuple[mrp.MarkovRewardProcess, Float[np.ndarray, "S d"]]:
     """A random process with features; `sharp`: one-hot features, few states, little discount."""
     if sharp:
         process = mrp.random_mrp(int(rng.integers(2, 4)), float(rng.uniform(0, 0.3)), rng)
@@ -21,7 +29,10 @@ def random_task(rng, sharp=False):
     return process, rng.normal(size=(size, int(rng.integers(1, size + 3)))) * rng.uniform(0.1, 2)
 
 
-def covered_task(rng):
+@checked
+def covered_task(
+    rng: np.random.Generator,
+) -> tuple[mrp.MarkovRewardProcess, Float[np.ndarray, "S d"], Int[np.ndarray, " n_plus_1"]]:
     """A small random task with a context that visits all states and ends where it began."""
     while True:
         process, features = random_task(rng)
@@ -31,15 +42,21 @@ def covered_task(rng):
             return process, features, states
 
 
-def rare_fork(num_transitions, discount=0.5):
+@checked
+def rare_fork(num_transitions: int, discount: float = 0.5) -> mrp.MarkovRewardProcess:
     """Where Hoeffding's inequality is nearly tight: a fork, met about twice, between two lasting fates."""
-    rare = 2 / num_transitions
+    rare = 2 / valid.count("num_transitions", num_transitions, 2)
     transition = [[1 - rare, rare, 0, 0], [0, 0, 0.5, 0.5], [0.02, 0, 0.98, 0], [0.02, 0, 0, 0.98]]
     return mrp.MarkovRewardProcess(np.array(transition), np.array([0.0, 0, 1, -1]), discount)
 
 
-def by_counts(features, states, process):
+@checked
+def by_counts(
+    features: Float[np.ndarray, "S d"], states: Int[np.ndarray, " n_plus_1"], process: mrp.MarkovRewardProcess
+) -> tuple[np.ndarray, ...]:
     """Visited states, their counts, and the model they give, by counting; for contexts too long for loops."""
+    features, states, _ = valid.context(features, states)
+    valid.shaped("features", features, (process.num_states, features.shape[1]), "one row for each state")
     counts = np.bincount(states[:-1], minlength=process.num_states)
     visited = np.flatnonzero(counts)
     seen = np.zeros((process.num_states, process.num_states))
@@ -50,7 +67,10 @@ def by_counts(features, states, process):
     return visited, counts[visited], seen[visited] / counts[visited, None], matching
 
 
-def certified_run(rng, delta=0.1):
+@checked
+def certified_run(
+    rng: np.random.Generator, delta: float = 0.1
+) -> tuple[contraction.Certificate, Float[np.ndarray, " c"], bool, float] | None:
     """One certificate for a fresh context of a fresh task, beside the error it speaks of.
 
     Returns None where the context does not cover its last state. `chain` are the bounds from the error to the
@@ -89,8 +109,16 @@ def certified_run(rng, delta=0.1):
     return seen, np.array(chain), bool(holds), width
 
 
-def floor_errors(processes, lengths, contexts, rng):
+@checked(finite=False)
+def floor_errors(
+    processes: Sequence[mrp.MarkovRewardProcess],
+    lengths: Sequence[int],
+    contexts: int,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "P N C"]:
     """``|vhat - v|``, largest over visited states: (processes, lengths, contexts); NaN without coverage."""
+    if not len(lengths):
+        raise ValueError("lengths is empty; give at least one")
     chains = np.array([process.transition for process in processes]).repeat(contexts, axis=0)
     paths = mrp.sample_batch(chains, max(lengths), rng)
     errors = np.full((len(processes), len(lengths), contexts), np.nan)

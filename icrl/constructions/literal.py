@@ -8,12 +8,14 @@ negative controls of the chapters. Xie et al. (2026), eqs. (1)-(3), (13)-(15), (
 import numpy as np
 from jaxtyping import Float
 
+from icrl._arguments import checked
 from icrl.linear_transformer import sarsa_weights
 from icrl.mdp import MarkovDecisionProcess
 from icrl.policies import softmax_policy, softmax_score
 from icrl.policy_improvement import actor_critic_update
 
 
+@checked
 def literal_forward(
     prompt: Float[np.ndarray, "D N"],
     value: Float[np.ndarray, "D D"],
@@ -60,6 +62,7 @@ SOFTMAX_FAULTS = {
 """What to change in :func:`literal_forward`, by name; ``row`` is the foot of the value matrix."""
 
 
+@checked
 def literal_readout(
     prompt: Float[np.ndarray, "D N"],
     P: Float[np.ndarray, "D D"],
@@ -81,6 +84,7 @@ SARSA_FAULTS = (
 """What :func:`literal_sarsa` can do wrong."""
 
 
+@checked
 def literal_sarsa(
     fault: str | None,
     w: Float[np.ndarray, " d"],
@@ -95,7 +99,7 @@ def literal_sarsa(
     Raises:
         ValueError: a fault of another name.
     """
-    _known(fault, SARSA_FAULTS)
+    _known("fault", fault, SARSA_FAULTS)
     d = len(w)
     P, V = (x.numpy().copy() for x in sarsa_weights(d, alpha))
     gamma = 1 if fault == SARSA_FAULTS[1] else discount
@@ -120,6 +124,7 @@ ACTOR_CRITIC_FAULTS = (
 """What :func:`literal_actor_critic` can do wrong."""
 
 
+@checked
 def literal_actor_critic(
     w: Float[np.ndarray, " d"],
     lam: Float[np.ndarray, " k"],
@@ -139,7 +144,7 @@ def literal_actor_critic(
     Raises:
         ValueError: ``broken`` is none of ``ACTOR_CRITIC_FAULTS``.
     """
-    _known(broken, ACTOR_CRITIC_FAULTS)
+    _known("broken", broken, ACTOR_CRITIC_FAULTS)
     phi, phi_next, rewards, scores, discount = window
     d, n = len(w), len(rewards)
     if broken == ACTOR_CRITIC_FAULTS[2]:
@@ -154,6 +159,7 @@ def literal_actor_critic(
     return np.concatenate([w, lam]) + values.T @ heard / n
 
 
+@checked
 def actor_critic_miss(rng: np.random.Generator, broken: str | None) -> float:
     """How far the block, broken in this way (or, given None, not at all), strays from actor-critic."""
     corridor = np.full((3, 2, 3), 0.0)
@@ -176,6 +182,6 @@ def actor_critic_miss(rng: np.random.Generator, broken: str | None) -> float:
     return float(np.abs(computed - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def _known(fault, faults):
+def _known(name, fault, faults):
     if fault is not None and fault not in faults:
-        raise ValueError(f"fault is {fault!r}; it must be None or one of {', '.join(map(repr, faults))}")
+        raise ValueError(f"{name} is {fault!r}; it must be None or one of {', '.join(map(repr, faults))}")

@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mdp import MarkovDecisionProcess
 from icrl.policies import softmax_policy
 
 
+@checked
 def expectations(
     process: MarkovDecisionProcess,
     policy: Float[np.ndarray, "S A"],
@@ -33,10 +36,12 @@ def expectations(
     return td, step
 
 
+@checked
 def objective_gradient(
     process: MarkovDecisionProcess, lam: Float[np.ndarray, " k"], features: Float[np.ndarray, "S A k"]
 ) -> Float[np.ndarray, " k"]:
     """Gradient in ``lambda`` of ``(1 - gamma) sum_s mu(s) v(s)``, ``mu`` frozen, by autograd."""
+    valid.shaped("features", features, (*process.reward.shape, len(lam)), "one row for each pair")
     mu = process.under(softmax_policy(lam, features)).stationary_distribution()
     x = torch.tensor(lam, requires_grad=True)
     policy = (torch.from_numpy(features) @ x).softmax(-1)

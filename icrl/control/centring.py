@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.control.updaters import Updater
 
 
@@ -16,6 +17,7 @@ def _updater(value):
         raise ValueError(f"inner is {value!r}; it must be an icrl.control.Updater")
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Centred(Updater):
     """Any updater, fed rewards minus the mean of all rewards so far, those of this window included.
@@ -51,6 +53,7 @@ class Centred(Updater):
         return np.concatenate([new, columns], axis=-1)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Started(Updater):
     """Any updater of a table that starts at one value instead of zero: optimistic if no return is larger.

@@ -6,10 +6,12 @@ See :doc:`/book/control`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.control.loop import control
 from icrl.control.scores import goals, interval, score
 from icrl.control.updaters import (
@@ -22,6 +24,7 @@ from icrl.control.updaters import (
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 
 
+@checked
 @dataclass(frozen=True)
 class Setting:
     """A world of the comparison: how to draw it, how often, for how long; no return exceeds ``largest``."""
@@ -34,6 +37,7 @@ class Setting:
     largest: float = 1.0
 
 
+@checked
 def raised(process: MarkovDecisionProcess, by: float = 1.0) -> MarkovDecisionProcess:
     """The same task with every reward raised: the same gaps between policies, the same optimal ones.
 
@@ -45,6 +49,7 @@ def raised(process: MarkovDecisionProcess, by: float = 1.0) -> MarkovDecisionPro
     return replace(process, reward=process.reward + valid.number("by", by), outcome_reward=None)
 
 
+@checked
 def with_rewards(
     process: MarkovDecisionProcess, step: float, hole: float, factor: float = 1.0
 ) -> MarkovDecisionProcess:
@@ -52,6 +57,8 @@ def with_rewards(
 
     Both are added to ``factor`` x what is paid already.
     """
+    if process.outcome_reward is None:
+        raise ValueError("process has no outcome_reward; rewards of endings must be known one by one")
     acting = ~process.terminal[:, None, None]
     bonus = np.where(process.terminal, valid.number("hole", hole), valid.number("step", step))
     paid = valid.positive("factor", factor) * process.outcome_reward + acting * np.where(
@@ -60,10 +67,13 @@ def with_rewards(
     return replace(process, reward=(process.transition * paid).sum(axis=2), outcome_reward=paid)
 
 
+@checked
 def few_successors(
     num_states: int, num_actions: int, discount: float, rng: np.random.Generator
 ) -> MarkovDecisionProcess:
     """A random process whose rows are Dirichlet(0.1): most of the weight on one or two successors."""
+    valid.count("num_states", num_states, 1)
+    valid.count("num_actions", num_actions, 1)
     rows = rng.dirichlet(np.full(num_states, 0.1), size=(num_states, num_actions))
     return MarkovDecisionProcess(rows, rng.uniform(-1, 1, (num_states, num_actions)), discount)
 
@@ -115,7 +125,16 @@ TUNED_ON = ("random", "random, raised")
 """Where step sizes are chosen, on tasks that are not used again."""
 
 
-def tried_row(*, world: str, learner: str, step_size: float, runs: int, windows: int, seed: int) -> dict:
+@checked
+def tried_row(
+    *,
+    world: Literal[*WORLDS],
+    learner: Literal[*LEARNERS],
+    step_size: float,
+    runs: int,
+    windows: int,
+    seed: int,
+) -> dict:
     """The share closed after 100 and 400 windows with one step size, on tasks that are not used again.
 
     A task of ``book/sweeps/control.py``; every learner meets the same ``runs`` tasks and uniform draws.
@@ -129,6 +148,7 @@ def tried_row(*, world: str, learner: str, step_size: float, runs: int, windows:
     return row | {f"share_{record}": shares[min(i, len(seen) - 1)] for i, record in enumerate(records)}
 
 
+@checked
 def best_steps(rows: list[dict]) -> dict[str, float]:
     """For each learner the step size with the largest mean share over worlds and both lengths."""
     means = {}
@@ -141,8 +161,9 @@ def best_steps(rows: list[dict]) -> dict[str, float]:
     return {name: max(tried)[1] for name, tried in found.items()}
 
 
+@checked
 def evaluate(
-    world: str,
+    world: Literal[*WORLDS],
     learner: str,
     updater: Updater,
     seed: int,
@@ -181,8 +202,15 @@ def evaluate(
     return rows
 
 
+@checked
 def compared_rows(
-    *, world: str, learner: str, step_sizes: dict[str, float], runs: int, windows: int, seed: int
+    *,
+    world: Literal[*WORLDS],
+    learner: Literal[*LEARNERS, FOLLOWER],
+    step_sizes: dict[str, float],
+    runs: int,
+    windows: int,
+    seed: int,
 ) -> list[dict]:
     """:func:`evaluate` for a learner by its name, or for ``FOLLOWER``, who looks on while SARSA acts.
 

@@ -6,12 +6,13 @@ The evaluation that is reported of Liang and Lai (2026), with controls of ours. 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.gradient_flow.experiment import Experiment, behaviour, lesson
 from icrl.gradient_flow.worlds import Window, Worlds
 from icrl.policies import epsilon_greedy
@@ -38,6 +39,7 @@ class Learner(Protocol):
         """The memory after a window."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Teacher:
     """The algorithm itself: SARSA's or actor-critic's update in features, by plain sums.
@@ -63,6 +65,7 @@ class Teacher:
         return memory + lesson(self.setting, worlds, window, memory).update
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Blocks(Teacher):
     """``K`` blocks with frozen weights, in the place of the teacher.
@@ -91,6 +94,7 @@ class Blocks(Teacher):
         return memory + heard @ self.values.swapaxes(1, 2)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ExpectedSarsa:
     """Expected SARSA in a table, one transition after the other, with rewards minus their running mean.
@@ -150,6 +154,7 @@ class Deployment(NamedTuple):
     history: tuple[Window, ...]
 
 
+@checked
 def deploy(
     worlds: Worlds,
     learner: Learner,
@@ -226,7 +231,10 @@ def uniform(worlds: Worlds) -> Float[np.ndarray, "B S A"]:
     return np.full(worlds.reward.shape, 1 / worlds.reward.shape[-1])
 
 
-def from_data(kind: str, worlds: Worlds, history: Sequence[Window]) -> Float[np.ndarray, "B S A"]:
+@checked
+def from_data(
+    kind: Literal["certainty equivalence", "LSTD-Q", "myopic"], worlds: Worlds, history: Sequence[Window]
+) -> Float[np.ndarray, "B S A"]:
     """Policies computed at once from windows that somebody else collected.
 
     Args:
@@ -271,6 +279,7 @@ def from_data(kind: str, worlds: Worlds, history: Sequence[Window]) -> Float[np.
 # ----------------------------------------------------------------------------------------------- Scores
 
 
+@checked
 def values(
     worlds: Worlds, policies: Float[np.ndarray, "*K B S A"], weighting: str = "start"
 ) -> Float[np.ndarray, "*K B"]:
@@ -297,6 +306,7 @@ class Share(NamedTuple):
     high: float
 
 
+@checked
 def shares(
     reached: Float[np.ndarray, "*K B"],
     floor: Float[np.ndarray, " B"],

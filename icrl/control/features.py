@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.control.updaters import Updater, _sarsa_weights, greedy
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt
 from icrl.softmax_transformer import SoftmaxTransformer, priced_td_weights, softmax_td_prompt
 
 
+@checked
 def one_hot_pairs(batch: int, num_states: int, num_actions: int) -> Float[np.ndarray, "B S A d"]:
     """A feature for each pair, ``d = S A``, the same in all runs."""
     size = valid.count("num_states", num_states, 1) * valid.count("num_actions", num_actions, 1)
@@ -22,6 +24,7 @@ def one_hot_pairs(batch: int, num_states: int, num_actions: int) -> Float[np.nda
     return np.repeat(table[None], valid.count("batch", batch, 1), 0)
 
 
+@checked
 def random_pairs(
     batch: int, num_states: int, num_actions: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "B S A d"]:
@@ -29,6 +32,7 @@ def random_pairs(
     return rng.uniform(-1, 1, one_hot_pairs(batch, num_states, num_actions).shape)
 
 
+@checked
 def with_constant(features: Float[np.ndarray, "B S A d"]) -> Float[np.ndarray, "B S A k"]:
     """One more feature, 1 for every pair: a shift of all values becomes one weight."""
     features = valid.array("features", features, 4)
@@ -43,6 +47,7 @@ def _check(features, batch, num_states, num_actions):
         )
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class LinearFeatures(Updater):
     """The block of Theorem 3.1 on any features. The memory is its weights, ``(B, 1, d)``.
@@ -80,6 +85,7 @@ class LinearFeatures(Updater):
         return block.readout(prompt).detach().numpy()[:, None]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class SoftmaxFeatures(Updater):
     """The softmax transformer of Theorem 1 on pairs with any features, every pair read from its own query.

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.control.scores import common_discount
 from icrl.control.updaters import Updater
 from icrl.mdp import MarkovDecisionProcess
@@ -37,6 +38,7 @@ class Learning(NamedTuple):
     collapsed: Int[np.ndarray, " B"]
 
 
+@checked
 def control(
     processes: Sequence[MarkovDecisionProcess],
     updater: Updater,

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from icrl import _validation as valid
 from icrl import plots
+from icrl._arguments import checked
 from icrl.control.updaters import greedy
 
 
@@ -33,6 +34,7 @@ CLIFF = Grid(4, 12, ((0, -1), (1, 0), (0, 1), (-1, 0)), " " * 36 + "S" + "C" * 1
 """Cliff squares lead back to the start; they are no states in which anything is decided."""
 
 
+@checked
 def draw_policy(
     ax: Axes,
     grid: Grid,

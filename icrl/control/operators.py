@@ -11,11 +11,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.contraction import population_matching
 from icrl.control.features import LinearFeatures, _check
 from icrl.control.updaters import Updater
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class LinearOperator(LinearFeatures):
     """Batch SARSA on any features: :class:`icrl.control.features.LinearFeatures` in NumPy, repeated.
@@ -39,6 +41,7 @@ class LinearOperator(LinearFeatures):
         return w[:, None]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class SoftmaxOperator(Updater):
     """Weighted softmax TD on a table of pairs, warm-started: the softmax transformer in NumPy.
@@ -91,6 +94,7 @@ class SoftmaxOperator(Updater):
         return table.reshape(memory.shape)
 
 
+@checked
 def pass_operator(
     features: Float[np.ndarray, "N d"],
     pairs: Int[np.ndarray, " n_plus_1"],

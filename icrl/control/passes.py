@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.contraction import Certificate, certificate
 from icrl.control.updaters import DECIMALS, greedy
 from icrl.mdp import MarkovDecisionProcess
@@ -57,6 +58,7 @@ class Improvement:
         return bool(self.bracket.min() >= -(10.0**-DECIMALS))
 
 
+@checked
 def improvement(
     process: MarkovDecisionProcess,
     policy: Float[np.ndarray, "S A"],
@@ -109,6 +111,7 @@ class CertifiedImprovement:
         return bool(self.bracket.min() >= 0)
 
 
+@checked(finite=False)
 def certified_improvement(
     policy: Float[np.ndarray, "S A"],
     estimate: Float[np.ndarray, "S A"],
@@ -150,6 +153,7 @@ def certified_improvement(
     return CertifiedImprovement(greedy(estimate, epsilon), (1 - epsilon) * gain, found)
 
 
+@checked
 def best_soft(process: MarkovDecisionProcess, epsilon: float) -> Float[np.ndarray, "S A"]:
     """Action values of the best epsilon-soft policy: their greedy part is ``max_a``, the rest is uniform.
 
@@ -167,16 +171,19 @@ def best_soft(process: MarkovDecisionProcess, epsilon: float) -> Float[np.ndarra
     return slippery.optimal_q()
 
 
+@checked
 def loop_factor(discount: float, epsilon: float) -> float:
     """``eta = gamma (1 - epsilon) / (1 - gamma epsilon)``: what is left of the distance after a pass."""
     return discount * (1 - epsilon) / (1 - discount * epsilon)
 
 
+@checked
 def loop_bound(discount: float, epsilon: float, span: float) -> float:
     """``(1 - gamma epsilon) (1 - epsilon) span / (1 - gamma)^2``: where passes of this span of error end."""
     return (1 - discount * epsilon) * (1 - epsilon) * span / (1 - discount) ** 2
 
 
+@checked
 def ladder(
     num_rungs: int, num_stays: int, discount: float, epsilon: float, span: float
 ) -> tuple[MarkovDecisionProcess, Float[np.ndarray, "K S A"]]:
@@ -209,6 +216,7 @@ def ladder(
     return MarkovDecisionProcess(transition, reward, discount), errors
 
 
+@checked
 def quotient_rate(matrix: Float[np.ndarray, "N N"]) -> float:
     """Largest ``|eigenvalue|`` on differences: of a matrix with equal row sums, without the constants.
 

@@ -6,7 +6,9 @@ See :doc:`/book/teacher-mimicking`.
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
+from icrl._arguments import checked
 from icrl.control.deployment import (
     Blocks,
     ExpectedSarsa,
@@ -26,6 +28,7 @@ STEPS = (0.05, 0.2, 0.5, 1.0, 1.4)
 """Step sizes of the teacher that are tried, in features whose squared norm is 12 on average."""
 
 
+@checked
 def one_hot(worlds: Worlds) -> Worlds:
     """The same processes with one-hot features of the pairs."""
     batch, size, actions, _ = worlds.features.shape
@@ -33,7 +36,8 @@ def one_hot(worlds: Worlds) -> Worlds:
     return replace(worlds, features=np.broadcast_to(table, (batch, *table.shape)))
 
 
-def permuted(values, rng):
+@checked
+def permuted(values: Float[np.ndarray, "K q m"], rng: np.random.Generator) -> Float[np.ndarray, "K q m"]:
     """Each block's ``V21`` with its rows in another order: the right entries in wrong places."""
     return np.stack([v[rng.permutation(len(v))] for v in values])
 
@@ -97,6 +101,7 @@ class _Table:
             self.rows.append(row | {"of_states": "", "diverged": 0, "runs": int(gain.size)})
 
 
+@checked
 def deployment_rows(
     runs: int, windows: list[int], seeds: int, steps: int, strict_steps: int, seed: int
 ) -> list[dict]:

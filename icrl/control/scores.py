@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from scipy import sparse
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.control.updaters import greedy
 from icrl.mdp import MarkovDecisionProcess
 from icrl.reduction import discounted
@@ -28,6 +29,7 @@ class Scores(NamedTuple):
     episode_return: Float[np.ndarray, "*K B"]
 
 
+@checked(finite=False)
 def score(
     processes: Sequence[MarkovDecisionProcess], policies: Float[np.ndarray, "*K B S A"], horizon: int = 200
 ) -> Scores:
@@ -125,14 +127,26 @@ class _World(NamedTuple):
         return value, state @ self.goal[0], total
 
 
+@checked
 def goals(process: MarkovDecisionProcess) -> Bool[np.ndarray, " S"]:
-    """The terminal states in which the best ending is paid: the goal, not the holes of FrozenLake."""
+    """The terminal states in which the best ending is paid: the goal, not the holes of FrozenLake.
+
+    Raises:
+        ValueError: no ending is better than to go on for ever at the best price: a lake without a goal.
+    """
     paid = process.outcome_reward if process.outcome_reward is not None else process.reward[..., None]
     arrival = np.where((process.transition > 0) & ~process.terminal[:, None, None], paid, -np.inf)
     arrival = np.where(process.terminal, arrival.max(axis=(0, 1)), -np.inf)
+    going_on = np.where((process.transition > 0) & ~process.terminal, paid, -np.inf)[~process.terminal].max()
+    if process.terminal.any() and not arrival.max() > going_on / (1 - process.discount):
+        raise ValueError(
+            f"process pays {arrival.max():g} for its best ending and {going_on:g} a step where none comes; "
+            "without a goal there is no success"
+        )
     return process.terminal & (arrival == arrival.max())
 
 
+@checked(finite=False)
 def first_reward_time(process: MarkovDecisionProcess, policy: Float[np.ndarray, "S A"]) -> float:
     """Mean number of steps until the first reward that is not 0, episodes starting anew where they end.
 
@@ -174,16 +188,19 @@ def _closure(states, matrix):
         states = further
 
 
+@checked
 def uniform(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B S A"]:
     """The policy that chooses all actions alike."""
     return greedy(np.zeros((len(processes), *processes[0].reward.shape)))
 
 
+@checked
 def myopic(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B S A"]:
     """The policy that maximises the expected reward of the next step, which it is told."""
     return greedy(np.stack([process.reward for process in processes]))
 
 
+@checked
 def optimal(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B S A"]:
     """The greedy policy of the exact optimum; equally good actions share."""
     solved = {id(process): process for process in processes}
@@ -191,6 +208,7 @@ def optimal(processes: Sequence[MarkovDecisionProcess]) -> Float[np.ndarray, "B 
     return greedy(np.stack([solved[id(process)] for process in processes]))
 
 
+@checked
 def interval(
     values: Float[np.ndarray, "*K B"], rng: np.random.Generator, *, level: float = 0.95, draws: int = 2000
 ) -> Float[np.ndarray, "*K 2"]:
@@ -209,6 +227,7 @@ def interval(
     return np.moveaxis(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=-1), 0, -1)
 
 
+@checked
 def common_discount(processes: Sequence[MarkovDecisionProcess]) -> float:
     """The discount of processes that fit together: one size, one discount."""
     if not len(processes):

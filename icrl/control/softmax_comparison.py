@@ -4,9 +4,11 @@
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
+from icrl._arguments import checked
 from icrl.control.centring import Centred, Started
 from icrl.control.comparison import WORLDS
 from icrl.control.features import one_hot_pairs, random_pairs, with_constant
@@ -111,7 +113,10 @@ def _drawn(world, runs, seeds):
     return tasks, (one_hot_pairs(runs, 9, 4), features, top)
 
 
-def steps_tried(*, world: str, learner: str, runs: int, windows: int, seed: int) -> list[dict]:
+@checked
+def steps_tried(
+    *, world: Literal[*WORLDS], learner: Literal[*RIVALS], runs: int, windows: int, seed: int
+) -> list[dict]:
     """The share closed with each step size, on tasks that are not used again.
 
     A task of ``book/sweeps/softmax_control.py``: the mean of the shares after a quarter of the windows and
@@ -127,6 +132,7 @@ def steps_tried(*, world: str, learner: str, runs: int, windows: int, seed: int)
     return [row | {"step_size": float(step), "share": share} for step, share in found]
 
 
+@checked
 def best_tried(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
     """The step size with the largest share for each world and learner; the smaller one of equals."""
     best = {}
@@ -135,8 +141,15 @@ def best_tried(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
     return best
 
 
+@checked
 def closed_shares(
-    *, world: str, learner: str, step_size: float, runs: int, records: list[int], seed: int
+    *,
+    world: Literal[*WORLDS],
+    learner: Literal[*RIVALS, "myopic"],
+    step_size: float,
+    runs: int,
+    records: list[int],
+    seed: int,
 ) -> list[dict]:
     """The share that each run closed at each record; all learners meet the same tasks and uniform draws.
 
@@ -154,6 +167,7 @@ def closed_shares(
     return [row | {"windows": windows, "shares": each} for windows, each in found]
 
 
+@checked
 def paired(rows: Sequence[dict], reference: str, seed: int = 0) -> list[dict]:
     """Means with 95% bootstrap intervals over the runs, and of the difference to a reference, run by run."""
     beside = {(r["world"], r["windows"]): np.array(r["shares"]) for r in rows if r["learner"] == reference}

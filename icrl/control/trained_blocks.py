@@ -1,12 +1,14 @@
 """Blocks that were trained to imitate SARSA, kept in a table, deployed frozen. See :doc:`/book/control`."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icrl._arguments import checked
 from icrl.control.comparison import WORLDS, evaluate
 from icrl.control.loop import control
 from icrl.control.scores import interval, score
@@ -17,12 +19,14 @@ DISCOUNT = 0.9
 MOMENTS = 9
 
 
+@checked
 def pack_block(P: Float[np.ndarray, "D D"], V: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "m m"]:
     """``P12`` and the transpose of ``V21`` side by side: all of a trained block that is not zero."""
     m = 2 * (len(P) - 2) // 3 + 1
     return np.concatenate([P[:m, m:], V[m + 1 :, :m].T], axis=1)
 
 
+@checked
 def unpack_block(table: Float[np.ndarray, "m m"]) -> tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]]:
     """The ``P`` and ``V`` of :func:`pack_block`.
 
@@ -32,18 +36,24 @@ def unpack_block(table: Float[np.ndarray, "m m"]) -> tuple[Float[Tensor, "D D"],
     table = np.asarray(table, dtype=np.float64)
     m = len(table)
     if table.shape != (m, m) or m % 2 == 0:
-        raise ValueError(f"table has shape {table.shape}; it must be (2 d + 1, 2 d + 1)")
+        raise ValueError(f"table has shape {table.shape}; it must be (2 d + 1, 2 d + 1), a block")
     d = m // 2
     P, V = torch.zeros(2, 3 * d + 2, 3 * d + 2, dtype=torch.float64)
     P[:m, m:], V[m + 1 :, :m] = torch.from_numpy(table[:, : d + 1]), torch.from_numpy(table[:, d + 1 :].T)
     return P, V
 
 
+@checked
 def read_block(path: str | Path) -> tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]]:
-    """The ``P`` and ``V`` of a block that ``book/sweeps/control.py`` wrote, to six digits."""
+    """The ``P`` and ``V`` of a block that ``book/sweeps/control.py`` wrote, to six digits.
+
+    Raises:
+        FileNotFoundError: no file at ``path``.
+    """
     return unpack_block(np.loadtxt(path, delimiter=","))
 
 
+@checked
 def trained_blocks(*, number: int, steps: int, seed: int) -> list[dict]:
     """Train a block at 9 states, 4 actions, discount 0.9; nine moments of that, the last one its end.
 
@@ -64,6 +74,7 @@ def trained_blocks(*, number: int, steps: int, seed: int) -> list[dict]:
     ]
 
 
+@checked
 def moment_row(
     *, step: int, loss: str, block: list[list[float]], step_size: float, runs: int, windows: int, seed: int
 ) -> dict:
@@ -85,10 +96,11 @@ def moment_row(
     return row | {name: round(float(x), 4) for name, x in zip(names, numbers, strict=True)}
 
 
+@checked
 def block_rows(
     *,
-    world: str,
-    learner: str,
+    world: Literal[*WORLDS],
+    learner: Literal["trained", "trained, gauge set"],
     number: int,
     block: list[list[float]],
     step_size: float,

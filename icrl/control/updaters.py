@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.linear_transformer import (
     LinearTransformer,
     actor_critic_prompt,
@@ -33,11 +34,15 @@ DECIMALS = 10
 """Values that agree to this many decimals are tied, so that rounding cannot break a tie."""
 
 
+@checked
 def greedy(q: Float[np.ndarray, "*b S A"], epsilon: float = 0.0) -> Float[np.ndarray, "*b S A"]:
     """The epsilon-greedy policy; actions that agree to ten decimals share the greedy part."""
-    return epsilon_greedy(np.round(q, DECIMALS), epsilon)
+    rounded = np.round(q, DECIMALS)
+    # Rounding multiplies by 1e10, and values beyond 1e298 would become infinite; they have no decimals.
+    return epsilon_greedy(np.where(np.abs(q) < 1e298, rounded, q), epsilon)
 
 
+@checked
 def slots(keys: Int[np.ndarray, "B N"]) -> Int[np.ndarray, "B N"]:
     """For each entry the position of its first occurrence in its row: a name that is free of the world.
 
@@ -53,14 +58,17 @@ def slots(keys: Int[np.ndarray, "B N"]) -> Int[np.ndarray, "B N"]:
 class Updater(ABC):
     """The interface, filled in for learners whose memory is a table of action values."""
 
+    @checked
     def start(self, batch: int, num_states: int, num_actions: int) -> Float[np.ndarray, "B *k S A"]:
         """The memory before the first window: zeros."""
         return np.zeros((batch, num_states, num_actions))
 
+    @checked
     def behaviour(self, memory: Float[np.ndarray, "B S A"], epsilon: float) -> Float[np.ndarray, "B S A"]:
         """The policy that collects the next window."""
         return greedy(memory, epsilon)
 
+    @checked
     def deployed(self, memory: Float[np.ndarray, "B S A"]) -> Float[np.ndarray, "B S A"]:
         """The policy that is scored: without exploration."""
         return greedy(memory)
@@ -76,6 +84,7 @@ class Updater(ABC):
         """The memory after a window that was collected under ``policies``."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Tabular(Updater):
     """A table that moves with every transition of the window, one after the other: the usual algorithms.
@@ -114,6 +123,7 @@ def _pairs(memory, roll):
     return memory.reshape(len(memory), -1).copy(), roll.states * memory.shape[-1] + roll.actions
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class LinearSarsa(Updater):
     """The block of Theorem 3.1, its window's pairs in slots.
@@ -138,6 +148,7 @@ class LinearSarsa(Updater):
         return _block_update(block, self.num_layers, memory, roll, discount)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class FrozenBlock(Updater):
     """A block with given parameters, for instance trained ones.
@@ -199,6 +210,7 @@ def _block_update(block, num_layers, memory, roll, discount, d=None, own=False):
     return table.reshape(memory.shape)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ActorCritic(Updater):
     """The block of Theorem 3.3 with a table of state values for the critic and one of preferences.
@@ -218,12 +230,15 @@ class ActorCritic(Updater):
         valid.positive("critic_step", self.critic_step)
         valid.positive("actor_step", self.actor_step)
 
+    @checked
     def start(self, batch, num_states, num_actions):
         return np.zeros((batch, num_states, 1 + num_actions))
 
+    @checked
     def behaviour(self, memory, epsilon):
         return self.deployed(memory)
 
+    @checked
     def deployed(self, memory):
         rows = memory[..., 1:].reshape(-1, memory.shape[-1] - 1)
         one_state = np.eye(rows.shape[1])[None]
@@ -256,6 +271,7 @@ def _actor_critic_weights(num_features, num_policy_features, critic_step, actor_
     return actor_critic_weights(num_features, num_policy_features, critic_step, actor_step)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class SoftmaxPairs(Updater):
     """The softmax transformer of Theorem 1 on the chain of pairs, started from the table it carries.
@@ -314,6 +330,7 @@ class SoftmaxPairs(Updater):
         return table.reshape(memory.shape)
 
 
+@checked
 def regauge(
     P: Float[Tensor, "D D"], V: Float[Tensor, "D D"], discount: float
 ) -> tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]]:
@@ -351,6 +368,7 @@ KINDS = {
 }
 
 
+@checked
 def updater(name: str, **settings) -> Updater:
     """An updater by name: ``linear``, ``actor-critic``, ``softmax``, ``block`` or ``tabular``.
 
@@ -358,8 +376,8 @@ def updater(name: str, **settings) -> Updater:
         ValueError: an unknown name, or settings that the updater does not have.
     """
     if name not in KINDS:
-        raise ValueError(f"updater is {name!r}; it must be one of {', '.join(KINDS)}")
+        raise ValueError(f"name is {name!r}; it must be one of {', '.join(KINDS)}")
     try:
         return KINDS[name](**settings)
     except TypeError as error:
-        raise ValueError(f"updater {name!r} does not take the settings {settings}: {error}") from None
+        raise ValueError(f"name is {name!r}, which does not take the settings {settings}: {error}") from None

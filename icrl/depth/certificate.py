@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from icrl import _validation as valid
 from icrl import contraction, softmax_td
+from icrl._arguments import checked
 from icrl.depth.chains import dobrushin
 
 
@@ -38,6 +39,7 @@ class PricedCertificate:
     plain: contraction.Certificate
 
 
+@checked
 def priced_certificate(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],

@@ -4,13 +4,16 @@ import numpy as np
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 
 
+@checked
 def cycle(num_states: int) -> Float[np.ndarray, "S S"]:
     """State ``s`` is followed by ``s + 1``, the last by 0: nothing is ever forgotten."""
     return np.roll(np.eye(valid.count("num_states", num_states, 1)), 1, axis=1)
 
 
+@checked
 def lazy_cycle(num_states: int, mixing: float) -> Float[np.ndarray, "S S"]:
     """With probability ``mixing`` a step of the cycle, else any state.
 
@@ -23,6 +26,7 @@ def lazy_cycle(num_states: int, mixing: float) -> Float[np.ndarray, "S S"]:
     return mixing * step + (1 - mixing) / len(step)
 
 
+@checked
 def de_bruijn(num_bits: int) -> Float[np.ndarray, "S S"]:
     """States are words of so many bits; a step drops the first bit and appends a fair coin's toss.
 
@@ -36,6 +40,7 @@ def de_bruijn(num_bits: int) -> Float[np.ndarray, "S S"]:
     return transition
 
 
+@checked
 def dobrushin(transition: Float[np.ndarray, "S S"]) -> float:
     """``tau_1``: half the largest L1 distance of two rows; the least with ``span(P x) <= tau_1 span(x)``.
 
@@ -45,6 +50,7 @@ def dobrushin(transition: Float[np.ndarray, "S S"]) -> float:
     return float(max(np.abs(rows - row).sum(axis=1).max() for row in rows) / 2)
 
 
+@checked
 def deviation_norm(transition: Float[np.ndarray, "S S"], distribution: Float[np.ndarray, " S"]) -> float:
     """``sigma_2``: norm of ``P - 1 mu'`` where ``||x||^2 = sum mu x^2`` with positive ``mu``."""
     rows = valid.array("transition", transition, 2)

@@ -10,8 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 
 
+@checked
 def doubling_prompt(
     states: Int[np.ndarray, " n_plus_1"], rewards: Float[np.ndarray, " n"], num_states: int
 ) -> Float[Tensor, "D n_plus_1"]:
@@ -29,6 +31,7 @@ def doubling_prompt(
     return torch.from_numpy(prompt)
 
 
+@checked
 def doubling_weights(
     num_states: int, num_layers: int, discount: float, *, sharpness: float = 1000.0
 ) -> tuple[Float[Tensor, "L D D"], Float[Tensor, "L D D"]]:

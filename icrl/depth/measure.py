@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.pretraining import Tasks, Worlds, table_operators, tables
 
 HEADS = ("TD", "price first", "price last", "own price")
@@ -25,6 +26,7 @@ class Estimates(NamedTuple):
     limits: dict[str, Float[Tensor, "*b S"]]
 
 
+@checked
 def estimates(tasks: Tasks, discount: float, num_layers: int) -> Estimates:
     """Values of every state under every head, from the contexts of the tasks.
 
@@ -75,6 +77,7 @@ def apply(matrix: Float[Tensor, "*#b S S"], values: Float[Tensor, "*#c S"]) -> F
     return (matrix @ values[..., None])[..., 0]
 
 
+@checked
 def squared_errors(tasks: Tasks, values: Float[Tensor, "*l b S"], discount: float) -> Float[Tensor, "*l b"]:
     """Squared distance from the truth, at the query state."""
     miss = (values - tasks.worlds.value(discount)).square()

@@ -14,15 +14,18 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess
 from icrl.reduction import discounted
 
 
+@checked
 def td_polynomial(num_layers: int) -> Float[np.ndarray, " L"]:
     """Coefficients in ``x = gamma P`` of ``L`` layers of TD: the first ``L`` terms of ``1 / (1 - x)``."""
     return np.ones(valid.count("num_layers", num_layers, 1))
 
 
+@checked
 def circle_polynomial(num_layers: int, discount: float) -> Float[np.ndarray, " L"]:
     """The best in the stationary 2-norm over all chains: TD, its last coefficient over ``1 - gamma^2``."""
     coefficients = td_polynomial(num_layers)
@@ -30,6 +33,7 @@ def circle_polynomial(num_layers: int, discount: float) -> Float[np.ndarray, " L
     return coefficients
 
 
+@checked
 def own_price_polynomial(num_layers: int, discount: float) -> Float[np.ndarray, " L"]:
     """TD started at ``r / (1 - gamma)``: exact for constant rewards, without averaging anything."""
     coefficients = td_polynomial(num_layers)
@@ -45,6 +49,7 @@ class Best(NamedTuple):
     mean_gain: float
 
 
+@checked
 def best_on_chain(
     transition: Float[np.ndarray, "S S"],
     discount: float,
@@ -116,6 +121,7 @@ def best_on_chain(
     return Best(float(result.fun), result.x[:count], gain)
 
 
+@checked
 def best_on_circle(
     discount: float,
     num_layers: int,
@@ -149,6 +155,7 @@ def best_on_circle(
     return Best(float(result.fun), result.x[:count], 0.0)
 
 
+@checked
 def worth_a_layer(discount: float, mixing: float) -> bool:
     """Whether averaging beats one more focused layer in the worst case: ``2 gamma > 1 + gamma^2 rho``.
 

@@ -9,9 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.softmax_transformer import softmax_td_prompt
 
 
+@checked
 def chebyshev_steps(num_layers: int, discount: float) -> Float[np.ndarray, " L"]:
     """``omega_1 = 1``, ``omega_2 = 2 / (2 - gamma^2)``, ``omega_{l+1} = 1 / (1 - gamma^2 omega_l / 4)``."""
     gamma, omega = valid.discount(discount), np.ones(valid.count("num_layers", num_layers, 1))
@@ -20,6 +22,7 @@ def chebyshev_steps(num_layers: int, discount: float) -> Float[np.ndarray, " L"]
     return omega
 
 
+@checked
 def momentum_prompt(
     features: Float[np.ndarray, "S d"], states: Int[np.ndarray, " n_plus_1"], rewards: Float[np.ndarray, " n"]
 ) -> Float[Tensor, "D n_plus_1"]:
@@ -31,6 +34,7 @@ def momentum_prompt(
     return torch.cat([prompt[:-2], torch.zeros_like(prompt[:1]), prompt[-2:]])
 
 
+@checked
 def momentum_weights(
     num_features: int, num_layers: int, discount: float
 ) -> tuple[Float[Tensor, "L D D"], Float[Tensor, "D D"]]:
@@ -50,6 +54,7 @@ def momentum_weights(
     return value, score
 
 
+@checked
 def chebyshev_error(
     transition: Float[np.ndarray, "S S"], error: Float[np.ndarray, " S"], discount: float, num_layers: int
 ) -> Float[np.ndarray, "L_plus_1 S"]:
@@ -69,6 +74,7 @@ def chebyshev_error(
     return np.array(rows) / np.array(scale)[:, None]
 
 
+@checked
 def momentum_converges(transition: Float[np.ndarray, "S S"], discount: float) -> bool:
     """Whether ``(Re)^2 + (Im)^2 / (1 - gamma^2) < 1 / gamma^2`` for every eigenvalue: the error goes to 0."""
     gamma = valid.discount(discount)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess
 
 
@@ -54,6 +55,7 @@ class Plane(NamedTuple):
         return p
 
 
+@checked
 def plane(worlds: list[MarkovRewardProcess], num_powers: int) -> Plane:
     """The moments of these worlds, all with one discount and one closed class."""
     count = valid.count("num_powers", num_powers, 1)

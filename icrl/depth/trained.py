@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.depth.measure import HEADS, estimates, squared_errors
 from icrl.pretraining import (
     Configuration,
@@ -29,6 +30,7 @@ from icrl.pretraining import (
 )
 
 
+@checked
 def layer_gains(
     rows: Float[Tensor, "K *b 3"], num_layers: int, discount: float
 ) -> Float[Tensor, "L_plus_1 *b"]:
@@ -96,6 +98,7 @@ def missed(
     return torch.stack([(1 - (1 - c.discount) * gain).abs(), left.sqrt()])
 
 
+@checked
 def sharp(tasks: Tasks) -> Tasks:
     """The same tasks with one-hot features so long that a visited state hears itself only."""
     size = tasks.worlds.reward.shape[-1]
@@ -103,6 +106,7 @@ def sharp(tasks: Tasks) -> Tasks:
     return tasks._replace(features=eye.reshape(*(1,) * (tasks.states.ndim - 1), size, size))
 
 
+@checked
 def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
     """Pretrain the networks of one configuration; a row for each layer of each.
 

@@ -14,6 +14,7 @@ from flint import acb, acb_mat, arb, arb_mat, ctx, fmpq, fmpq_mat
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess
 from icrl.softmax_td import empirical_process
 
@@ -26,6 +27,7 @@ Exact = Rational | Callable[[], arb]
 LARGEST_PRECISION = 4096
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ExactChain:
     """A chain with features, given exactly; built by :func:`exact_chain` and :func:`exact_context`.
@@ -55,9 +57,10 @@ class ExactChain:
             new["inverse_temperature"] = rational("inverse_temperature", inverse_temperature)
         return replace(self, **new)
 
+    @checked
     def operator(self, precision: int = 128) -> arb_mat:
         """``B = M (I - gamma P)``, every entry enclosed, with ``precision`` bits."""
-        with ctx.workprec(precision):
+        with ctx.workprec(valid.count("precision", precision, 2)):
             states = range(len(self.features))
             x = [[_enclose(entry) for entry in row] for row in self.features]
             weight = [[self.distribution[t] * self._kernel(x[s], x[t]) for t in states] for s in states]
@@ -66,6 +69,7 @@ class ExactChain:
             bellman = [[int(s == t) - self.discount * self.transition[s, t] for t in states] for s in states]
             return matching * arb_mat(fmpq_mat(bellman))
 
+    @checked
     def excess(self, precision: int = 128) -> arb:
         """``tr B - (1 - gamma)``, the sum of the other eigenvalues, enclosed; below 0 it proves divergence.
 
@@ -73,12 +77,13 @@ class ExactChain:
         is positive if and only if small steps converge.
         """
         operator = self.operator(precision)
-        with ctx.workprec(precision):
+        with ctx.workprec(valid.count("precision", precision, 2)):
             return sum((operator[s, s] for s in range(len(self.features))), arb(0)) - (1 - self.discount)
 
+    @checked
     def inflow_condition(self, precision: int = 128) -> arb:
         """``gamma^2 max_t (nu P)(t) / nu(t)``, ``nu = mu Z``, enclosed; up to 1 small steps converge."""
-        with ctx.workprec(precision):
+        with ctx.workprec(valid.count("precision", precision, 2)):
             states = range(len(self.features))
             nu = [mu * z for mu, z in zip(self.distribution, self._normalisers(), strict=True)]
             inflow = [sum((nu[s] * self.transition[s, t] for s in states), arb(0)) / nu[t] for t in states]
@@ -93,9 +98,10 @@ class ExactChain:
         sources = list(zip(self.distribution, x, strict=True))
         return [sum((mu * self._kernel(row, other) for mu, other in sources), arb(0)) for row in x]
 
+    @checked
     def mean_condition(self, precision: int = 128) -> arb:
         """``gamma (sqrt q + 1 / sqrt q) / 2``, ``q = max Z / min Z``, enclosed; on-policy up to 1 is safe."""
-        with ctx.workprec(precision):
+        with ctx.workprec(valid.count("precision", precision, 2)):
             root = arb(1)
             for top, bottom in permutations(self._normalisers(), 2):
                 root = root.max((top / bottom).sqrt())
@@ -104,19 +110,21 @@ class ExactChain:
     def _kernel(self, x, y):
         return (self.inverse_temperature * sum((a * b for a, b in zip(x, y, strict=True)), arb(0))).exp()
 
+    @checked
     def symmetric_functions(self, precision: int = 128) -> list[arb]:
         """``e_1 .. e_{S-1}`` of the eigenvalues of ``B`` other than ``1 - gamma``; ``e_1`` is their sum.
 
         If all eigenvalues have positive real part, all of these are positive.
         """
         operator = self.operator(precision)
-        with ctx.workprec(precision):
+        with ctx.workprec(valid.count("precision", precision, 2)):
             highest_first = list(operator.charpoly())[::-1]
             quotient = [arb(0)]
             for coefficient in highest_first[:-1]:  # division by lambda - (1 - gamma)
                 quotient.append(coefficient + (1 - self.discount) * quotient[-1])
             return [(-1) ** k * c for k, c in enumerate(quotient[1:])][1:]
 
+    @checked
     def eigenvalues(self, precision: int = 128) -> list[acb]:
         """Enclosures of all eigenvalues of ``B``, each isolated from the others.
 
@@ -125,7 +133,7 @@ class ExactChain:
         """
         while precision <= LARGEST_PRECISION:
             operator = self.operator(precision)
-            with ctx.workprec(precision):
+            with ctx.workprec(valid.count("precision", precision, 2)):
                 try:
                     return acb_mat(operator).eig()
                 except ValueError:
@@ -159,6 +167,7 @@ class ExactChain:
         return process, np.sqrt(float(arb(self.inverse_temperature).mid())) * features
 
 
+@checked
 def exact_chain(
     transition: Sequence[Sequence[Rational]],
     discount: Rational,
@@ -181,10 +190,12 @@ def exact_chain(
     """
     rows = [[rational("transition", p) for p in row] for row in transition]
     size = len(rows)
+    if not rows:
+        raise ValueError("transition is empty; it must be a square matrix")
     for s, row in enumerate(rows):
         if len(row) != size:
             raise ValueError(f"transition row {s} has {len(row)} entries; the matrix must be {size} x {size}")
-        if min(row) < 0 or sum(row) != 1:
+        if not row or min(row) < 0 or sum(row) != 1:
             raise ValueError(f"transition row {s} is {row}; it must be non-negative and sum to exactly 1")
     if distribution is not None:
         weights = [rational("distribution", entry) for entry in distribution]
@@ -203,6 +214,7 @@ def exact_chain(
     return _chain(rows, distribution, discount, features, inverse_temperature)
 
 
+@checked
 def exact_context(
     states: Int[np.ndarray, " n_plus_1"],
     discount: Rational,
@@ -261,17 +273,20 @@ def _enclose(entry):
     return entry() if callable(entry) else arb(rational("features", entry))
 
 
+@checked
 def three_states() -> ExactChain:
     """Diverges for every step size, on-policy: the chain of :func:`icrl.mrp.divergent_mrp`."""
     return exact_chain([[0, "9/10", "1/10"], [1, 0, 0], [0, "1/2", "1/2"]], "9/10", [[1], [4], [5]])
 
 
+@checked
 def three_states_equal_norms() -> ExactChain:
     """The same with a coordinate appended that makes every squared norm 26: it converges."""
     features = [[1, 5], [4, lambda: arb(10).sqrt()], [5, 1]]
     return exact_chain([[0, "9/10", "1/10"], [1, 0, 0], [0, "1/2", "1/2"]], "9/10", features)
 
 
+@checked
 def four_states_equal_norms() -> ExactChain:
     """Equal norms, squared 14 with the temperature, and yet it diverges, at ``gamma = .999``."""
     rare = Fraction(3, 100_000)
@@ -281,6 +296,7 @@ def four_states_equal_norms() -> ExactChain:
     return exact_chain(transition, "999/1000", features, 14)
 
 
+@checked
 def five_states_equal_norms() -> ExactChain:
     """Equal norms, integer features and ``gamma = .9``: a complex pair has crossed to the left."""
     transition = [[0] * 5 for _ in range(5)]
@@ -291,6 +307,7 @@ def five_states_equal_norms() -> ExactChain:
     return exact_chain(transition, "9/10", features, Fraction(4, 325))
 
 
+@checked
 def tight_chain(discount: Rational, root: Rational) -> ExactChain:
     """Extremal chains of the normaliser condition: three states, ``max Z / min Z`` close to ``root**2``.
 
@@ -311,6 +328,7 @@ def tight_chain(discount: Rational, root: Rational) -> ExactChain:
     return exact_chain(transition, gamma, [[x, size * y] for x, y in zip(first, second, strict=True)])
 
 
+@checked
 def four_states_off_policy() -> ExactChain:
     """One-hot features, but sources that are not stationary: a complex pair has crossed to the left."""
     transition = [[0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]

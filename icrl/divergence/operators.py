@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.contraction import population_iteration_matrix, population_matching
 from icrl.mrp import MarkovRewardProcess
 from icrl.reduction import stationary
 
 
+@checked
 def population_operator(
     features: Float[np.ndarray, "S d"], process: MarkovRewardProcess
 ) -> Float[np.ndarray, "S S"]:
@@ -21,6 +23,7 @@ def population_operator(
     return np.eye(process.num_states) - population_iteration_matrix(features, process)
 
 
+@checked
 def unnormalised_operator(
     features: Float[np.ndarray, "S d"], process: MarkovRewardProcess
 ) -> Float[np.ndarray, "S S"]:
@@ -33,6 +36,7 @@ def unnormalised_operator(
     return kernel @ (np.eye(process.num_states) - process.discount * process.transition)
 
 
+@checked
 def largest_step_size(operator: Float[np.ndarray, "S S"]) -> float:
     """The step sizes for which ``v <- v + alpha (b - B v)`` converges from every start are those below this.
 
@@ -48,6 +52,7 @@ def largest_step_size(operator: Float[np.ndarray, "S S"]) -> float:
     return float((2 * eigenvalues.real / np.abs(eigenvalues) ** 2).min())
 
 
+@checked(finite=False)
 def critical_discount(features: Float[np.ndarray, "3 d"], process: MarkovRewardProcess) -> float:
     """Three states: small steps converge iff ``gamma`` is below this, ``(tr M - 1) / (tr(MP) - 1)``.
 
@@ -70,6 +75,7 @@ def critical_discount(features: Float[np.ndarray, "3 d"], process: MarkovRewardP
     return float((np.trace(matching) - 1) / returns) if returns > 0 else np.inf
 
 
+@checked
 def normaliser_condition(
     features: Float[np.ndarray, "S d"], process: MarkovRewardProcess
 ) -> tuple[float, float]:
@@ -91,6 +97,7 @@ def normaliser_condition(
     return float(seen["coarse"][0]), float(seen["sharp"][0])
 
 
+@checked(finite=False)
 def safe_spread(discount: float) -> float:
     """``2 arcosh(1 / gamma)``: on-policy small steps converge if ``max|x| * max|x - x'|`` is at most this.
 
@@ -100,6 +107,7 @@ def safe_spread(discount: float) -> float:
     return float(2 * np.arccosh(1 / discount)) if discount else np.inf
 
 
+@checked
 def one_hot_radius(
     distribution: Float[np.ndarray, " S"], inverse_temperature: float, discount: float
 ) -> float:
@@ -118,6 +126,7 @@ def one_hot_radius(
     return float(1 - (1 - valid.discount(discount)) * rare / (1 + rare))
 
 
+@checked
 def measure(
     features: Float[np.ndarray, "B S d"],
     transition: Float[np.ndarray, "B S S"],

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.divergence.exact_chains import ExactChain, exact_chain
 from icrl.divergence.operators import measure
 
@@ -20,6 +21,7 @@ FAMILIES = ("any norms", "equal norms")
 """Random chains have features of any norms, or all of one norm."""
 
 
+@checked
 def random_chains(
     batch: int, num_states: int, rng: np.random.Generator, *, equal_norms: bool = False
 ) -> tuple[Float[np.ndarray, "B S d"], Float[np.ndarray, "B S S"], Float[np.ndarray, " B"]]:
@@ -31,6 +33,8 @@ def random_chains(
     log-uniform in ``[.001, .9]``. Every chain of the batch draws all of this for itself, so that they are
     independent.
     """
+    valid.count("batch", batch, 1)
+    valid.count("num_states", num_states, 1)
     dimension = rng.integers(2 if equal_norms else 1, 4, size=(batch, 1, 1))
     features = rng.normal(size=(batch, num_states, 3)) * (np.arange(3) < dimension)
     if equal_norms:
@@ -49,6 +53,7 @@ def _softmax(logits):
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
+@checked(finite=False)
 def hill_climb(
     objective: str, num_states: int, climbers: int, steps: int, rng: np.random.Generator
 ) -> tuple[
@@ -102,6 +107,7 @@ def _chains(state):
     return features, _softmax(logits), 1 / (1 + np.exp(-odds))
 
 
+@checked
 def random_batches(
     instances: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
@@ -117,6 +123,7 @@ def random_batches(
             yield family, random_chains(200, size, rng, equal_norms=family == "equal norms")
 
 
+@checked
 def random_cells(*, instances: int, seed: int) -> list[dict]:
     """Random chains counted by where they lie in the plane of the two conditions.
 
@@ -152,6 +159,7 @@ def _converges(features, transition, discount):
         return None
 
 
+@checked(finite=False)
 def tightest(*, climbers: int, steps: int, instances: int, seed: int) -> list[dict]:
     """Where each climb ends, the objective reached and the chain as decimals, for a proof to start from.
 
@@ -178,6 +186,7 @@ def tightest(*, climbers: int, steps: int, instances: int, seed: int) -> list[di
     return rows
 
 
+@checked
 def exact(row: dict[str, str]) -> ExactChain:
     """The chain in a row of ``divergence-tightest.csv``, its decimals taken as exact."""
     size = int(row["num_states"])

@@ -10,9 +10,11 @@ from dataclasses import replace
 
 from flint import arb, fmpq
 
+from icrl._arguments import checked
 from icrl.divergence.exact_chains import LARGEST_PRECISION, ExactChain, Rational, exact_chain, rational
 
 
+@checked
 def independent_part(transition: Sequence[Sequence[Rational]]) -> tuple[fmpq, list[fmpq]] | None:
     """``(c, p)`` with ``P = c I + 1 p'``, or None if the chain has not this form.
 
@@ -34,6 +36,7 @@ def independent_part(transition: Sequence[Sequence[Rational]]) -> tuple[fmpq, li
     return 1 - sum(p), p
 
 
+@checked
 def smooth_form(
     transition: Sequence[Sequence[Rational]],
     discount: Rational,
@@ -52,6 +55,8 @@ def smooth_form(
     gamma = rational("discount", discount)
     w = [rational("weights", entry) for entry in weights]
     y = [rational("values", entry) for entry in values]
+    if not w or not len(w) == len(y) == len(rows):
+        raise ValueError(f"weights has {len(w)} entries, values {len(y)}; transition has {len(rows)} rows")
     if min(w) <= 0 or len(set(y)) < len(y) or sum(a * b for a, b in zip(w, y, strict=True)) != 0:
         raise ValueError(
             f"weights is {w}, values {y}; weights must be positive, values distinct, and sum w y exactly 0"
@@ -60,6 +65,7 @@ def smooth_form(
     return sum((a * b * (b - gamma * c) for a, b, c in zip(w, y, after, strict=True)), fmpq(0))
 
 
+@checked
 def smooth_chain(
     transition: Sequence[Sequence[Rational]],
     discount: Rational,
@@ -92,6 +98,7 @@ def smooth_chain(
     return replace(chain, features=tuple((x, row[1]) for x, row in zip(first, flat, strict=True)))
 
 
+@checked
 def proves_divergence(chain: ExactChain) -> bool:
     """Whether ``tr B < 1 - gamma`` for certain; False if it is certainly above.
 
@@ -109,6 +116,7 @@ def proves_divergence(chain: ExactChain) -> bool:
     )
 
 
+@checked
 def unsafe_features(
     transition: Sequence[Sequence[Rational]],
     discount: Rational,
@@ -149,6 +157,7 @@ def unsafe_features(
     raise ArithmeticError("no features found; the chain is too near to a safe one")
 
 
+@checked(finite=False)
 def long_cycle(discount: Rational, root: Rational, length: int, smoothness: int = 16) -> ExactChain:
     """Extremal chains of the inflow condition, on-policy: ``max_t (nu P)(t) / nu(t)`` is about ``root^2``.
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.gradient_flow.flow import Flow, MimickingLoss, gradient_flow, outcome
 from icrl.gradient_flow.richness import landing_point, richness
 from icrl.gradient_flow.tasks import random_actor_critic_tasks, random_tasks
@@ -19,6 +20,7 @@ from icrl.gradient_flow.teacher_mimicking import alignment, train
 FATES = ("manifold", "rest", "runaway", "moving")
 
 
+@checked
 def random_start(
     loss: MimickingLoss, centre: str, distance: float, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
@@ -51,6 +53,7 @@ class Landing(NamedTuple):
     miss: float
 
 
+@checked(finite=False)
 def follow(loss: MimickingLoss, start: tuple[np.ndarray, np.ndarray], time: float, **tolerances) -> Landing:
     """Follow the flow and compare its end with :func:`~icrl.gradient_flow.richness.landing_point`.
 
@@ -68,6 +71,7 @@ def follow(loss: MimickingLoss, start: tuple[np.ndarray, np.ndarray], time: floa
     return Landing(flow, True, scale, max(np.abs(a - b).max() for a, b in zip(ends, blocks, strict=True)))
 
 
+@checked
 def growth(flow: Flow, start: float = 0.1, stop: float = 1.0) -> float:
     """The exponent with which the norm of the two blocks grew over the last factor of ten in time.
 
@@ -79,6 +83,7 @@ def growth(flow: Flow, start: float = 0.1, stop: float = 1.0) -> float:
     return float((after - before) / np.log(stop / start))
 
 
+@checked
 def fate(flow: Flow, loss: MimickingLoss) -> str:
     """:func:`~icrl.gradient_flow.flow.outcome`, or ``"runaway"``: moving, and the norms a power of time.
 
@@ -92,6 +97,7 @@ def fate(flow: Flow, loss: MimickingLoss) -> str:
     return end
 
 
+@checked
 def polyak(flow: Flow, loss: MimickingLoss) -> Float[np.ndarray, " K"]:
     """``|gradient|^2 / (2 loss)`` along a flow: what the Polyak-Lojasiewicz inequality bounds from below."""
     squares = [
@@ -101,6 +107,7 @@ def polyak(flow: Flow, loss: MimickingLoss) -> Float[np.ndarray, " K"]:
     return np.array(squares) / (2 * flow.losses)
 
 
+@checked(finite=False)
 def norm_bound(
     loss: MimickingLoss, score: Float[np.ndarray, "m k"], value: Float[np.ndarray, "q m"]
 ) -> float:
@@ -131,6 +138,7 @@ class LocalRate(NamedTuple):
     steepest: float
 
 
+@checked
 def local_rate(flow: Flow, loss: MimickingLoss, top: float = 1e-8, bottom: float = 1e-15) -> LocalRate:
     """The rate of a flow that reached the manifold, measured and expected.
 
@@ -167,6 +175,7 @@ def local_rate(flow: Flow, loss: MimickingLoss, top: float = 1e-8, bottom: float
     return LocalRate(fall / time, float(np.log(total / left) / time), gap, share, float(steepest))
 
 
+@checked
 def random_starts(
     *, tasks: str, centre: str, distance: float, starts: int, rng: np.random.Generator
 ) -> Iterator[tuple[MimickingLoss, tuple[np.ndarray, np.ndarray]]]:
@@ -192,6 +201,7 @@ def random_starts(
         yield loss, random_start(loss, centre, distance, rng)
 
 
+@checked
 def basin_row(*, tasks: str, centre: str, distance: float, starts: int, state: dict) -> dict:
     """How many flows meet which fate, and how fast the blocks of a runaway grow (the median exponent).
 
@@ -211,6 +221,7 @@ def basin_row(*, tasks: str, centre: str, distance: float, starts: int, state: d
     return {"tasks": tasks, "from": centre, "distance": distance, **counts, "growth": power}
 
 
+@checked
 def trainings_row(*, trainings: int, steps: int, state: dict) -> dict:
     """How many runs of Algorithm 1 end aligned with the construction (cosines above 0.99).
 

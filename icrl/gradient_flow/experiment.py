@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.gradient_flow.worlds import Window, Worlds, random_worlds
 from icrl.policies import epsilon_greedy
 
@@ -26,6 +27,7 @@ CHOICES = {
 }
 
 
+@checked
 @dataclass(frozen=True)
 class Experiment:
     """What a training does: Algorithm 1 with these defaults, and one-change controls beside it.
@@ -133,6 +135,7 @@ class Experiment:
         score, value = self.teacher()
         return float(np.sqrt(np.linalg.norm(value) / np.linalg.norm(score)))
 
+    @checked
     def parameters(self, batch: int, rng: np.random.Generator) -> Float[np.ndarray, "B p"]:
         """First parameters of ``B`` learners."""
         return rng.uniform(-self.spread, self.spread, (batch, self.shape[2]))
@@ -237,6 +240,7 @@ def gradients(score, value, data, column, update):
     return loss, back.mT @ column, errors.mT @ heard
 
 
+@checked
 def training_start(
     setting: Experiment, num_seeds: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "K m k"], Float[np.ndarray, "K q m"]]:
@@ -256,6 +260,7 @@ class Run(NamedTuple):
     values: np.ndarray  # (R, K, q, m)
 
 
+@checked
 def train_side_by_side(
     setting: Experiment,
     num_steps: int,

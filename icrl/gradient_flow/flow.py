@@ -14,8 +14,10 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 
 
+@checked
 @dataclass(frozen=True)
 class MimickingLoss:
     """``mean_t 1/2 |(V21 S_t P12 - V*21 S_t P*12) w_t|^2``, the loss of Theorem 3.2 on a set of tasks.
@@ -67,8 +69,11 @@ class MimickingLoss:
         score = valid.shaped("score", score, self.teacher_score.shape, "as the teacher's")
         return score, valid.shaped("value", value, self.teacher_value.shape, "as the teacher's")
 
+    @checked
     def unpack(self, vector: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
         """``score, value`` of a vector."""
+        size = self.teacher_value.size + self.teacher_score.size
+        vector = valid.shaped("vector", vector, (size,), "the entries of value, then those of score")
         value, score = np.split(vector, [self.teacher_value.size])
         return score.reshape(self.teacher_score.shape), value.reshape(self.teacher_value.shape)
 
@@ -119,6 +124,7 @@ class MimickingLoss:
         return scale * self.teacher_score, self.teacher_value / scale
 
 
+@checked
 def mimicking_loss(
     prompts: Float[Tensor, "T D N"],
     P: Float[Tensor, "D D"],
@@ -152,6 +158,7 @@ def mimicking_loss(
     return MimickingLoss((moments + moments.mT) / 2, columns.cpu().numpy(), score, value)
 
 
+@checked
 @dataclass(frozen=True)
 class Flow:
     """A trajectory of the gradient flow: times, points and losses, in order."""
@@ -167,6 +174,7 @@ class Flow:
         return (self.values**2).sum(axis=(1, 2)) - (self.scores**2).sum(axis=(1, 2))
 
 
+@checked
 def gradient_flow(
     loss: MimickingLoss,
     score: Float[np.ndarray, "m k"],
@@ -232,6 +240,7 @@ def gradient_flow(
     return Flow(solved.t, scores, values, np.array([loss.loss(*point) for point in points]))
 
 
+@checked
 def outcome(flow: Flow, loss: MimickingLoss) -> str:
     """Where it ended: ``"manifold"`` (loss < 1e-10), ``"rest"`` (gradient < 1e-6) or ``"moving"``."""
     if flow.losses[-1] < 1e-10:

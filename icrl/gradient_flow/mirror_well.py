@@ -13,8 +13,10 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 
 
+@checked
 @dataclass(frozen=True)
 class GaussianLoss:
     """SARSA's teacher-mimicking loss, the mean over all windows of independent standard Gaussian entries.
@@ -119,6 +121,7 @@ class Well(NamedTuple):
     loss: float
 
 
+@checked
 def mirrored(
     loss: GaussianLoss, numbers: Float[np.ndarray, " 4"], reflection: Float[np.ndarray, "2 2"] = REFLECTION
 ) -> tuple[Float[np.ndarray, "5 3"], Float[np.ndarray, "2 5"]]:
@@ -144,6 +147,7 @@ def mirrored(
     return score, value
 
 
+@checked
 def mirrored_loss(loss: GaussianLoss, numbers: Float[np.ndarray, " 4"]) -> float:
     """The loss at such a point, by hand: a polynomial in four numbers.
 
@@ -159,6 +163,7 @@ def mirrored_loss(loss: GaussianLoss, numbers: Float[np.ndarray, " 4"]) -> float
     return float(zero + (1 + 1 / n) * u**2 + 2 / n * norms + 2 * t * u - 2 * t / n * (g * b - a) * p)
 
 
+@checked
 def mirror_well(loss: GaussianLoss) -> Well:
     """The lowest point of that shape, its value and its score of equal norms."""
 

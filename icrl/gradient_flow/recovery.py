@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.gradient_flow.experiment import (
     Experiment,
     behaviour,
@@ -37,6 +38,7 @@ class Recovery(NamedTuple):
     value_cosine: Float[np.ndarray, "*K"]
 
 
+@checked
 def recovery(
     setting: Experiment,
     scores: Float[np.ndarray, "*K m k"],
@@ -78,6 +80,7 @@ def recovery(
     return Recovery(scale, *errors, *cosines)
 
 
+@checked
 def unseen_data(
     setting: Experiment, table: Float[np.ndarray, "S A d"] | None = None
 ) -> Float[np.ndarray, "m nu"]:
@@ -98,6 +101,7 @@ def unseen_data(
     return (z / np.linalg.norm(z))[:, None]
 
 
+@checked
 def experiment_tasks(
     setting: Experiment, num_tasks: int, rng: np.random.Generator, *, windows: int = 1
 ) -> MimickingLoss:
@@ -114,6 +118,7 @@ def experiment_tasks(
     return MimickingLoss((moments + moments.swapaxes(1, 2)) / 2, given.column, *setting.teacher())
 
 
+@checked
 def spectrum(loss: MimickingLoss, chunk: int = 100) -> Float[np.ndarray, " p"]:
     """Eigenvalues of the Hessian at the teacher, falling, as shares of the largest.
 
@@ -129,6 +134,7 @@ def spectrum(loss: MimickingLoss, chunk: int = 100) -> Float[np.ndarray, " p"]:
     return values / values[0]
 
 
+@checked
 def null_dimension(eigenvalues: Float[np.ndarray, " p"], share: float = 1e-10) -> int:
     """How many eigenvalues are zero: below this share of the largest."""
     return int((eigenvalues < share * eigenvalues[0]).sum())
@@ -137,6 +143,7 @@ def null_dimension(eigenvalues: Float[np.ndarray, " p"], share: float = 1e-10) -
 # ------------------------------------------------------------------------------------------ Long runs
 
 
+@checked
 def training_rows(
     part: str, variant: str, changes: dict, steps: int, draws: int, seeds: int, records: int, seed: int
 ) -> list[dict]:
@@ -173,6 +180,7 @@ def training_rows(
     return rows
 
 
+@checked
 def experiment_richness_row(features: str, num_states: int, num_tasks: int, seed: int) -> dict:
     """Zero eigenvalues of the Hessian at the experiment's size, counted, and the next one."""
     setting = Experiment(num_states=num_states, features=features)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from icrl._arguments import checked
 from icrl.gradient_flow.flow import MimickingLoss
 
 NULL = 1e-8  # a singular value below this share of the largest counts as zero
@@ -100,6 +101,7 @@ class Richness:
         return ", ".join(parts)
 
 
+@checked
 def richness(loss: MimickingLoss, scale: float = 1.0) -> Richness:
     """Which directions a set of tasks leaves free at the teacher; run it on *your* task distribution.
 
@@ -186,6 +188,7 @@ def _combination(letter, vector):
     return " ".join(parts).removeprefix("+ ")
 
 
+@checked
 def landing_point(
     loss: MimickingLoss, score: Float[np.ndarray, "m k"], value: Float[np.ndarray, "q m"], sign: int = 1
 ) -> tuple[float, Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:

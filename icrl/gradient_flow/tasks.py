@@ -6,6 +6,7 @@ See :doc:`/book/gradient-flow`.
 import numpy as np
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.gradient_flow.flow import MimickingLoss, mimicking_loss
 from icrl.linear_transformer import actor_critic_prompt, actor_critic_weights, sarsa_prompt, sarsa_weights
 from icrl.policies import softmax_score
@@ -14,6 +15,7 @@ SARSA_KINDS = ("gaussian", "one-hot", "fixed rewards", "copied", "ended", "two d
 ACTOR_CRITIC_KINDS = ("gaussian", "one-hot", "ended", "reference action")
 
 
+@checked
 def random_tasks(
     kind: str,
     num_features: int,
@@ -62,6 +64,7 @@ def random_tasks(
     return mimicking_loss(prompts, *sarsa_weights(d, step_size))
 
 
+@checked
 def random_actor_critic_tasks(
     kind: str,
     num_states: int,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import random_mdp
 from icrl.policies import epsilon_greedy
@@ -26,6 +27,7 @@ class Training(NamedTuple):
     V: Float[np.ndarray, "K D D"]
 
 
+@checked
 def train(
     num_states: int,
     num_actions: int,
@@ -100,6 +102,7 @@ def train(
     return Training(*(np.array(x) for x in zip(*recorded, strict=True)))
 
 
+@checked
 def alignment(
     P: Float[np.ndarray, "D D"], V: Float[np.ndarray, "D D"], discount: float
 ) -> tuple[float, float, float, float]:

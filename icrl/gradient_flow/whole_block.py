@@ -14,9 +14,11 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 
 
+@checked
 def block_gradients(
     prompts: Float[Tensor, "T D N"],
     teacher: Sequence[Float[Tensor, "D D"]],
@@ -58,14 +60,17 @@ class CornerFlow(NamedTuple):
         return f"{sizes}; their law {self.law[0]:+.4f} to {self.law[1]:+.4f}"
 
 
+@checked
 def corner_flow(time: float, rng: np.random.Generator) -> CornerFlow:
     """Follow all of ``P`` and ``V`` on 60 Gaussian tasks with one feature, from a disturbed teacher.
 
     Args:
-        time: how long, ``> 0``.
+        time: how long, from ``1e-6`` to ``1e6``.
         rng: draws tasks and start.
     """
     time = valid.positive("time", time)
+    if not 1e-6 <= time <= 1e6:
+        raise ValueError(f"time is {time:g}; it must lie between 1e-6 and 1e6, else the solver does not end")
     prompts = sarsa_prompt(
         *rng.normal(size=(1, 60, 1)), *rng.normal(size=(2, 60, 4, 1)), rng.normal(size=(60, 4)), 0.8
     )

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mdp import MarkovDecisionProcess
 from icrl.mrp import _cumulative as cumulative
 
@@ -27,6 +28,7 @@ class Window(NamedTuple):
     rewards: Float[np.ndarray, "*K B n"]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Worlds:
     """``B`` processes of one size and discount, without ends, and the features a learner sees there.
@@ -91,16 +93,21 @@ class Worlds:
         parts = self.transition[i], self.reward[i], self.discount, self.start[i]
         return MarkovDecisionProcess(*parts, outcome_reward=self.outcome_reward[i])
 
+    @checked
     def action_values(self, weights: Float[np.ndarray, "*K B d"]) -> Float[np.ndarray, "*K B S A"]:
         """``w' phi(s, a)``, each world with its own weights and features."""
         batch, size, actions, d = self.features.shape
+        if weights.shape[-2:] != (batch, d):
+            raise ValueError(f"weights has shape {weights.shape}; it must end in {(batch, d)}, B and d")
         values = self.features.reshape(batch, -1, d) @ weights[..., None]
         return values.reshape(*weights.shape[:-1], size, actions)
 
+    @checked
     def seen(self, window: Window) -> Float[np.ndarray, "*K B n_plus_1 d"]:
         """Features of the ``n + 1`` pairs of a window."""
         return self.features[np.arange(len(self))[:, None], window.states, window.actions]
 
+    @checked
     def window(
         self,
         policies: Float[np.ndarray, "*K B S A"],
@@ -141,6 +148,7 @@ class Worlds:
         return Window(s, a, paid)
 
 
+@checked
 def random_worlds(
     batch: int,
     rng: np.random.Generator,

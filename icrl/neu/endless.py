@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess
 from icrl.neu.limits import LimitGradient
 from icrl.softmax_transformer import softmax_td_weights
@@ -20,6 +21,7 @@ LARGEST_STRETCHES = 4096
 """Columns above which the pass is refused."""
 
 
+@checked
 def endless_pass(
     features: Float[np.ndarray, "S d"],
     process: MarkovRewardProcess,

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch.autograd.functional import jacobian
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess
 from icrl.reduction import deviation
 
@@ -21,6 +22,7 @@ LARGEST_LENGTH = 512
 """Context length above which the sum over tables is refused."""
 
 
+@checked
 def pair_entries(num_features: int) -> Bool[np.ndarray, "2 D D"]:
     """Reward and current row of ``V`` and feature block of ``A``: what pairs of states decide."""
     d = valid.count("num_features", num_features, 1)
@@ -43,6 +45,7 @@ class CountMoments(NamedTuple):
     error_spread: Float[np.ndarray, " K"]
 
 
+@checked
 def moments_by_counts(
     process: MarkovRewardProcess,
     features: Float[np.ndarray, "2 d"],
@@ -178,6 +181,7 @@ def _layers(process, features, tables, depths, alpha):
         values = values + alpha * update
 
 
+@checked
 def joint_slope(process: MarkovRewardProcess, features: Float[np.ndarray, "S d"]) -> Float[np.ndarray, " D"]:
     """``c`` of the reward row of ``V``: there the expected update grows by ``c / n + o(1/n)`` a layer.
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.contraction import population_matching
 from icrl.mrp import MarkovRewardProcess
 from icrl.neu.loss import TaskDistribution
@@ -30,6 +31,7 @@ class LimitGradient(NamedTuple):
     gradients: Float[np.ndarray, "S k D D"]
 
 
+@checked
 def limit_gradient(
     features: Float[np.ndarray, "S d"],
     process: MarkovRewardProcess,
@@ -93,6 +95,7 @@ def limit_gradient(
     return LimitGradient(values, process.reward - bellman @ values, np.stack([by_value, by_score], 1))
 
 
+@checked
 def limit_update(
     tasks: TaskDistribution, num_layers: int, *, step_size: float = 1.0, inverse_temperature: float = 1.0
 ) -> Float[np.ndarray, "2 D D"]:
@@ -123,6 +126,7 @@ class Asymptotics(NamedTuple):
     target_slope: Float[np.ndarray, " D"]
 
 
+@checked
 def asymptotics(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],

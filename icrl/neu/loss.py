@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.mrp import MarkovRewardProcess, sample_batch
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
@@ -37,6 +38,7 @@ class Windows(NamedTuple):
     probability: Float[np.ndarray, " B"]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class TaskDistribution:
     """A uniform distribution over a list of processes with common features and discount.
@@ -88,6 +90,7 @@ class TaskDistribution:
         """The common ``gamma``."""
         return self.processes[0].discount
 
+    @checked
     def sample(self, num_transitions: int, num_windows: int, rng: np.random.Generator) -> Windows:
         """Independent stationary windows, each of a task drawn at random.
 
@@ -121,6 +124,7 @@ class TaskDistribution:
         task, path = np.nonzero(probability)
         return Windows(task, paths[path], probability[task, path])
 
+    @checked
     def returns(
         self, windows: Windows, rng: np.random.Generator, horizon: int = 60
     ) -> Float[np.ndarray, " B"]:
@@ -135,6 +139,7 @@ class TaskDistribution:
         return rewards @ self.discount ** np.arange(horizon)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Terms:
     """What stands inside the expectation of the NEU loss, for each window.
@@ -183,6 +188,7 @@ def _times(scalars, gradient):
     return scalars[:, None, None, None] * gradient
 
 
+@checked
 def neu_terms(
     tasks: TaskDistribution,
     windows: Windows,
@@ -244,6 +250,7 @@ def _pass(tasks, task, states, weights, num_layers):
     return now.detach().numpy(), after.numpy(), torch.stack(gradients)[:, 0].transpose(0, 1).numpy()
 
 
+@checked
 def construction_gradient(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],
@@ -261,11 +268,13 @@ def construction_gradient(
     return output.item(), torch.stack(gradients).numpy()
 
 
+@checked
 def own_entries(num_features: int) -> Bool[np.ndarray, "2 D D"]:
     """Where the construction of eq. (12) of Xie et al. (2026) is not zero: ``3 + d`` entries of ``V, A``."""
     return np.stack([weights.numpy() != 0 for weights in softmax_td_weights(num_features)])
 
 
+@checked
 def squared_norm(updates: Float[np.ndarray, "B ..."]) -> tuple[float, float]:
     """An unbiased estimate of ``||E u||^2`` from independent draws ``u``, and its standard error (ours).
 

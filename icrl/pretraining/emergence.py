@@ -12,10 +12,12 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.pretraining.forward import Tables, masked, prompts, state_scores, table_values, tables, token_values
 from icrl.pretraining.tasks import Configuration, Tasks, Worlds, draw_tasks
 
 
+@checked
 def construction(configuration: Configuration) -> tuple[Tensor, Tensor]:
     """``V`` and ``A`` of Theorem 1 in the shape of a run with one seed, ``(1, 1, D, D)`` each."""
     d = configuration.width
@@ -25,6 +27,7 @@ def construction(configuration: Configuration) -> tuple[Tensor, Tensor]:
     return value, score
 
 
+@checked
 def fresh_tasks(
     configuration: Configuration,
     num_tasks: int,
@@ -40,6 +43,7 @@ def fresh_tasks(
     return tasks._replace(states=tasks.states[..., :-1])
 
 
+@checked
 def state_values(
     configuration: Configuration,
     value_weights: Float[Tensor, "K seeds D D"],
@@ -62,6 +66,7 @@ def state_values(
     return table_values(rows, scores, context, c.discount, c.num_layers, c.attention)
 
 
+@checked
 def query_values(
     configuration: Configuration,
     value_weights: Float[Tensor, "K seeds D D"],
@@ -79,6 +84,7 @@ def query_values(
     return token_values(value, score, tokens, c.discount, c.num_layers, c.attention)
 
 
+@checked
 def squared_errors(
     configuration: Configuration,
     value_weights: Float[Tensor, "K seeds D D"],
@@ -90,11 +96,17 @@ def squared_errors(
     return (query_values(configuration, value_weights, score_weights, tasks) - truth).square()
 
 
-def at_query(values: Float[Tensor, "1 B S"], tasks: Tasks) -> Float[Tensor, "1 B"]:
+@checked
+def at_query(values: Float[Tensor, "seeds B S"], tasks: Tasks) -> Float[Tensor, "seeds B"]:
     """The entry of the query state."""
+    if values.shape[:-1] != tasks.states.shape[:-1]:
+        raise ValueError(
+            f"values has shape {tuple(values.shape)}; it must be {tuple(tasks.worlds.reward.shape)}"
+        )
     return values.gather(-1, tasks.states[..., -1:]).squeeze(-1)
 
 
+@checked
 def certainty_equivalence(configuration: Configuration, tasks: Tasks) -> Float[Tensor, "1 B S"]:
     """The exact value of the chain that the context describes; unvisited states have reward 0, and end."""
     context = tables(tasks.states, tasks.worlds.reward)
@@ -183,6 +195,7 @@ def on_exact_chain(
     return values.gather(-1, query).squeeze(-1)
 
 
+@checked
 def state_attention(
     configuration: Configuration, score_weights: Float[Tensor, "K seeds D D"]
 ) -> Float[Tensor, "K seeds S S"]:
@@ -190,10 +203,15 @@ def state_attention(
     c = configuration
     if c.num_features is not None or c.attention != "softmax":
         raise ValueError("configuration must have one-hot features and softmax attention")
+    if score_weights.shape[-1] != c.num_states + 3:
+        raise ValueError(
+            f"score_weights has shape {tuple(score_weights.shape)}; it must end in {c.num_states + 3}, S + 3"
+        )
     features = c.inverse_temperature**0.5 * torch.eye(c.num_states).to(score_weights)
     return state_scores(score_weights[..., :-3, :-3], features).softmax(-1)
 
 
+@checked
 def focus(attention: Float[Tensor, "*b S S"]) -> Float[Tensor, "*b"]:
     """The ``m`` of the nearest ``m I + (1 - m) 11'/S``: 1 if a state hears only itself, 0 if it hears all."""
     size = attention.shape[-1]
@@ -212,6 +230,7 @@ class Response(NamedTuple):
     mean_gain: float
 
 
+@checked
 def response(rows: Float[Tensor, "K 3"], num_layers: int, *, discount: float, focus: float = 1.0) -> Response:
     """The polynomial of a network whose attention is ``m I + (1 - m) 1 nu'``, ``nu`` stationary.
 
@@ -230,6 +249,7 @@ def response(rows: Float[Tensor, "K 3"], num_layers: int, *, discount: float, fo
     return Response(p, w)
 
 
+@checked
 def fitted_response(
     configuration: Configuration, values: Float[Tensor, "seeds B"], tasks: Tasks
 ) -> tuple[list[Response], Float[Tensor, " seeds"]]:
@@ -252,6 +272,7 @@ def fitted_response(
     return [Response(x[:-1], float(x[-1])) for x in solution.mT], share
 
 
+@checked
 def horner_rows(coefficients: Float[Tensor, " L"]) -> Float[Tensor, "L 3"]:
     """Rows ``(a_l, 1, -1)``, one for each layer, that make ``sum_k p_k (gamma P)^k r`` where ``M = I``."""
     valid.tensor("coefficients", coefficients)
@@ -261,6 +282,7 @@ def horner_rows(coefficients: Float[Tensor, " L"]) -> Float[Tensor, "L 3"]:
     return torch.stack([coefficients.flip(0), one, -one], -1)
 
 
+@checked
 def krylov(
     transition: Float[Tensor, "*b S S"], reward: Float[Tensor, "*b S"], discount: float, length: int
 ) -> Float[Tensor, "*b S k"]:
@@ -271,12 +293,14 @@ def krylov(
     return torch.cat(columns, -1)
 
 
+@checked
 def best_polynomial(worlds: Worlds, discount: float, length: int) -> Float[Tensor, " k"]:
     """Coefficients of the polynomial of degree below ``length`` nearest to the true values of these worlds.
 
     Least squares over all worlds and states, weighted by the stationary distributions: what the best network
     with ``M = I`` and exact knowledge of the chain could do.
     """
+    valid.count("length", length, 1)
     weight = worlds.stationary_distribution().sqrt()[..., None]
     basis = krylov(*worlds, discount, length) * weight
     target = worlds.value(discount)[..., None] * weight
@@ -300,4 +324,6 @@ def _fit(configuration, value_weights, score_weights, tasks):
                 f"{name} has shape {tuple(x.shape)}; for {d} features and {layers} layers it must be "
                 f"(1 or {layers}, seeds, {d + 3}, {d + 3})"
             )
+        if 1 not in (x.shape[1], len(tasks.states)) and x.shape[1] != len(tasks.states):
+            raise ValueError(f"{name} holds {x.shape[1]} seeds, tasks {len(tasks.states)}; they must agree")
     return value_weights.to(tasks.worlds.reward), score_weights.to(tasks.worlds.reward)

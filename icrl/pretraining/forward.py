@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.pretraining.tasks import transition_counts
 
 Attention = Literal["softmax", "linear"]
@@ -30,17 +31,20 @@ class Tables(NamedTuple):
     reward: Float[Tensor, "*b S"]
 
 
+@checked
 def tables(states: Int[Tensor, "*b n_plus_1"], reward: Float[Tensor, "*b S"]) -> Tables:
     """Count a trajectory ``S_0 .. S_n``, whose last state is the query."""
     return tables_of_counts(transition_counts(states, reward.shape[-1]).to(reward), reward)
 
 
+@checked
 def tables_of_counts(counts: Float[Tensor, "*b S S"], reward: Float[Tensor, "*b S"]) -> Tables:
     """The same from the counts ``N(s, s')`` of the transitions."""
     visits = counts.sum(-1)
     return Tables(visits, counts / visits.clamp(min=1)[..., None], reward)
 
 
+@checked
 def table_operators(
     scores: Float[Tensor, "*#c S S"], context: Tables, attention: Attention = "softmax"
 ) -> tuple[Float[Tensor, "*d S S"], Float[Tensor, "*d S S"]]:
@@ -59,6 +63,7 @@ def table_operators(
     return matching, matching @ context.transition
 
 
+@checked
 def table_values(
     rows: Float[Tensor, "K *#c 3"],
     scores: Float[Tensor, "J *#c S S"],
@@ -81,7 +86,15 @@ def table_values(
     return torch.stack(list(table_layers(rows, scores, context, discount, num_layers, attention)))
 
 
-def table_layers(rows, scores, context, discount, num_layers, attention="softmax") -> Iterator[Tensor]:
+@checked(finite=False)
+def table_layers(
+    rows: Float[Tensor, "K *#c 3"],
+    scores: Float[Tensor, "J *#c S S"],
+    context: Tables,
+    discount: float,
+    num_layers: int,
+    attention: Attention = "softmax",
+) -> Iterator[Tensor]:
     """The same, one layer after the other, each ``(*d, S)``."""
     a, b, c = rows[..., None, None].unbind(-3)
     matching, successor = table_operators(scores, context, attention)
@@ -96,6 +109,7 @@ def table_layers(rows, scores, context, discount, num_layers, attention="softmax
         yield v[..., 0]
 
 
+@checked
 def token_values(
     value_weights: Float[Tensor, "K *#c D D"],
     score_weights: Float[Tensor, "J *#c D D"],
@@ -134,6 +148,7 @@ def token_values(
     raise ValueError(f"num_layers is {num_layers}; it must be at least 1")
 
 
+@checked
 def prompts(
     features: Float[Tensor, "*#b S d"], states: Int[Tensor, "*b n_plus_1"], reward: Float[Tensor, "*b S"]
 ) -> Float[Tensor, "*b D n_plus_1"]:
@@ -145,13 +160,17 @@ def prompts(
     return torch.cat([columns.mT, torch.stack([paid, rest, rest], -2)], -2)
 
 
+@checked
 def state_scores(
     block: Float[Tensor, "*#c d d"], features: Float[Tensor, "*#c S d"]
 ) -> Float[Tensor, "*d S S"]:
     """Scores between states, from the feature block of ``A``: row attends, column is the source."""
+    if block.dtype != features.dtype:
+        raise ValueError(f"block has dtype {block.dtype}, features {features.dtype}; they must be the same")
     return features @ block.mT @ features.mT
 
 
+@checked
 def masked(value_weights: Float[Tensor, "*b D D"], score_weights: Float[Tensor, "*c D D"]) -> bool:
     """Whether the weights are zero outside the masks, so that tables are exact.
 

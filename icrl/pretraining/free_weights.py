@@ -7,7 +7,7 @@ attention: before layer 0 a token is one of ``S`` states or the query, before la
 successive states; the last layer has one listener. See :doc:`/book/emergence`.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 
 
 class Context(NamedTuple):
@@ -31,12 +32,13 @@ class Context(NamedTuple):
     gram: Float[Tensor, "*b m m"] | None
 
 
+@checked
 def context(
     features: Float[Tensor, "*#b S d"],
     trajectory: Int[Tensor, "*b N"],
     reward: Float[Tensor, "*b S"],
     num_layers: int,
-    attention: str = "softmax",
+    attention: Literal["softmax", "linear"] = "softmax",
 ) -> Context:
     """A batch of prompts ``S_0 .. S_n``, the last of them the query.
 
@@ -63,6 +65,7 @@ def context(
     return Context(states, query, trajectory, later.mT @ later / n)
 
 
+@checked
 def free_values(
     value_weights: Float[Tensor, "K *#c D D"],
     score_weights: Float[Tensor, "J *#c D D"],
@@ -71,6 +74,8 @@ def free_values(
     num_layers: int,
 ) -> Float[Tensor, "*e"]:
     """The query's value after the last layer, as :func:`icrl.pretraining.forward.token_values`."""
+    valid.count("num_layers", num_layers, 1)
+    valid.discount(discount)
     layers = [
         (value_weights[i % len(value_weights)].mT, score_weights[i % len(score_weights)].mT)
         for i in range(num_layers)

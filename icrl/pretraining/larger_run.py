@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from torch import Generator
 
+from icrl._arguments import checked
 from icrl.pretraining.emergence import (
     at_query,
     certainty_equivalence,
@@ -20,6 +21,7 @@ from icrl.pretraining.tasks import Configuration
 from icrl.pretraining.trainer import pretrain
 
 
+@checked
 def pretrained_rows(*, experiment: str, configuration: dict, seed: int) -> list[dict]:
     """Pretrain the networks of one configuration and measure each on 4096 fresh tasks.
 

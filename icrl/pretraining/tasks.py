@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.reduction import _stationary
 
 WORLDS = ("boyan", "loop", "random")
@@ -46,6 +47,7 @@ class Worlds(NamedTuple):
         return _stationary(self.transition)
 
 
+@checked
 def random_worlds(
     kind: str,
     batch: tuple[int, ...],
@@ -90,6 +92,7 @@ def random_worlds(
     return Worlds(transition, reward)
 
 
+@checked
 def sample_states(
     transition: Float[Tensor, "*b S S"],
     num_transitions: int,
@@ -121,9 +124,14 @@ def sample_states(
     return states.mT.reshape(*start.shape[:-1], n + 1)
 
 
+@checked
 def transition_counts(states: Int[Tensor, "*b n_plus_1"], num_states: int) -> Float[Tensor, "*b S S"]:
     """``N(s, s')``: how often each transition occurs along a trajectory, as float64."""
-    batch, size = states.shape[:-1], num_states
+    batch, size = states.shape[:-1], valid.count("num_states", num_states, 1)
+    if states.min() < 0 or states.max() >= size:
+        raise ValueError(
+            f"states holds {states.min()} to {states.max()}; num_states is {size}, they end at {size - 1}"
+        )
     pairs = (states[..., :-1] * size + states[..., 1:]).reshape(-1, states.shape[-1] - 1)
     pairs = pairs + size**2 * torch.arange(len(pairs), device=pairs.device)[:, None]
     counts = torch.bincount(pairs.flatten(), minlength=size**2 * len(pairs))
@@ -139,6 +147,7 @@ _CHOICES = {
 }
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
     """What is trained, on what, and how. Defaults: the live run of :doc:`/book/emergence`.
@@ -224,6 +233,7 @@ class Tasks(NamedTuple):
     states: Int[Tensor, "*b N"]
 
 
+@checked
 def draw_tasks(
     configuration: Configuration,
     batch: tuple[int, ...],

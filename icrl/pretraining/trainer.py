@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.pretraining.forward import (
     Tables,
     prompts,
@@ -34,6 +35,7 @@ CHUNK = 50
 """Steps whose worlds are drawn together; checkpoints and snapshots are taken between chunks."""
 
 
+@checked
 def objectives(configuration: Configuration, tasks: Tasks) -> Iterator[tuple[Callable, Callable]]:
     """For each step (first axis of the tasks): prediction and target, as functions of the free entries.
 
@@ -115,10 +117,11 @@ class Run(NamedTuple):
         return self.value_weights[..., -1, -3:]
 
 
+@checked
 class Trainer:
     """Weights, optimiser and generator between two chunks: all that a checkpoint needs."""
 
-    def __init__(self, configuration, generator, dtype):
+    def __init__(self, configuration: Configuration, generator: torch.Generator, dtype: torch.dtype):
         self.configuration, self.generator, self.dtype, self.step = configuration, generator, dtype, 0
         c, device = configuration, generator.device
         layers = c.num_layers if c.weights == "per-layer" else 1
@@ -222,6 +225,7 @@ class Trainer:
         self.generator.set_state(state["generator"].cpu())
 
 
+@checked
 def pretrain(
     configuration: Configuration,
     generator: Generator,

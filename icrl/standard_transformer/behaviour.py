@@ -5,15 +5,17 @@ See :doc:`/book/standard-transformer`.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.standard_transformer.hypotheses import basis, empirical
 from icrl.standard_transformer.prompts import Prompts
 from icrl.standard_transformer.training import Setting, predict
 
 
+@checked
 def squared_errors(
     setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts
 ) -> Float[Tensor, "E B"]:
@@ -23,15 +25,24 @@ def squared_errors(
 
 
 def paired(errors: Float[Tensor, "*e B"], rival: Float[Tensor, " B"]) -> tuple[Tensor, Tensor]:
-    """Mean of ``errors - rival`` over the same worlds, and the half-width of its 95% interval."""
-    if errors.shape[-1] != rival.shape[-1]:
-        raise ValueError(f"errors has {errors.shape[-1]} worlds, rival {rival.shape[-1]}; pair the same")
+    """Mean of ``errors - rival`` over the same worlds, and the half-width of its 95% interval.
+
+    NaN where the rival has no number.
+    """
+    valid.tensor("errors", errors)
+    valid.tensor("rival", rival, finite=False)
+    if not errors.ndim or rival.shape != errors.shape[-1:] or not rival.numel():
+        raise ValueError(f"rival has shape {tuple(rival.shape)}, errors {tuple(errors.shape)}; pair the same")
     difference = errors - rival
     return difference.mean(-1), 1.96 * difference.std(-1) / difference.shape[-1] ** 0.5
 
 
+@checked
 def jacobian(
-    setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts, averaged=None
+    setting: Setting,
+    parameters: Float[Tensor, "E P"],
+    prompts: Prompts,
+    averaged: Bool[Tensor, "L H"] | None = None,
 ) -> Float[Tensor, "E B S S"]:
     """``dv(s)/dr(x)`` for every seed and prompt ``(B,)``: how much the value of s hears the reward of x."""
     seeds = len(parameters)
@@ -48,6 +59,7 @@ def jacobian(
     return torch.stack(rows, -2)
 
 
+@checked
 def coefficients(
     operator: Float[Tensor, "*e B S S"], prompts: Prompts, discount: float, degree: int = 2
 ) -> tuple[Float[Tensor, "*e degree_plus_2"], Float[Tensor, " *e"]]:
@@ -65,6 +77,7 @@ def coefficients(
     columns = (terms * scale).flatten(1).T
     target = (operator * scale).flatten(-3)
     gram = columns.T @ columns
+    valid.conditioned("prompts", gram.detach().numpy())
     fitted = torch.linalg.solve(gram, columns.T @ target[..., None])[..., 0]
     left = (target - fitted @ columns.T).square().sum(-1)
     price = columns[:, -1]
@@ -75,6 +88,7 @@ def coefficients(
 SHIFTS, SCALES = (0.25, 1.0, 2.0), (0.5, 2.0, 5.0)
 
 
+@checked
 def symmetries(
     setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts
 ) -> dict[str, Float[Tensor, " E"]]:
@@ -107,6 +121,7 @@ def symmetries(
     return result
 
 
+@checked
 def swapped(prompts: Prompts, generator: Generator) -> Prompts:
     """The same contexts after one state has exchanged the counts of its two most frequent successors.
 
@@ -128,6 +143,7 @@ def swapped(prompts: Prompts, generator: Generator) -> Prompts:
     return prompts._replace(counts=torch.where(some[:, None, None], moved, counts))
 
 
+@checked
 def moves(
     setting: Setting, parameters: Float[Tensor, "E P"], before: Prompts, after: Prompts
 ) -> Float[Tensor, "E B S"]:
@@ -136,6 +152,7 @@ def moves(
         return predict(setting, parameters, after) - predict(setting, parameters, before)
 
 
+@checked
 def slopes(
     moved: Float[Tensor, "E B S"], predicted: Float[Tensor, "k B S"], prompts: Prompts
 ) -> Float[Tensor, "E k"]:

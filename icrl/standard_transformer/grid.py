@@ -8,6 +8,7 @@ from zlib import crc32
 
 import torch
 
+from icrl._arguments import checked
 from icrl.standard_transformer.measures import measured
 from icrl.standard_transformer.training import Setting, train
 
@@ -34,6 +35,7 @@ FACTORS = {
 """Changes of one factor of the first main case; one seed each, so an anecdote each."""
 
 
+@checked
 def tasks() -> dict[str, Setting]:
     """Every run by name, the most important first."""
     main = {
@@ -52,6 +54,7 @@ def seeded(name: str, what: str, root: int = 0, device: str = "cpu") -> torch.Ge
     return torch.Generator(device).manual_seed(crc32(f"{name}: {what}".encode(), root))
 
 
+@checked
 def network_rows(*, run: str, root: int, steps: int, prompts: int, worlds: int, device: str) -> list[dict]:
     """Train one run of :func:`tasks` and put all instruments on it: the task of the sweep.
 

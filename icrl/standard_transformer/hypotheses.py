@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.reduction import _stationary
 from icrl.standard_transformer.prompts import Prompts, support
 
@@ -36,6 +37,7 @@ class Model(NamedTuple):
         return self.visits[..., None, :].expand(self.transition.shape)
 
 
+@checked
 def empirical(counts: Float[Tensor, "*b S S"]) -> Model:
     """Frequencies with the common rule for what was never visited.
 
@@ -54,12 +56,14 @@ def empirical(counts: Float[Tensor, "*b S S"]) -> Model:
     return Model(torch.where(known, frequencies, rows), visits, torch.where(known, eye, rows))
 
 
+@checked
 def basis(model: Model, discount: float, degree: int) -> Float[Tensor, "degree_plus_2 *b S S"]:
     """``gamma^j (P^j - 1 mu')`` for ``j = 0 .. degree``, then ``1 mu' / (1 - gamma)``, the price.
 
     TD with ``L`` layers is the sum of the first ``L`` plus ``1 - gamma^L`` times the last; priced TD with
     ``k`` powers is the sum of the first ``k`` and the last.
     """
+    valid.discount(discount)
     valid.count("degree", degree, 0)
     power, terms = model.filled, []
     for j in range(degree + 1):
@@ -68,6 +72,7 @@ def basis(model: Model, discount: float, degree: int) -> Float[Tensor, "degree_p
     return torch.stack([*terms, model.mean / (1 - discount)])
 
 
+@checked
 def combination(
     coefficients: Float[Tensor, " degree_plus_2"], model: Model, discount: float
 ) -> Float[Tensor, "*b S S"]:
@@ -76,18 +81,22 @@ def combination(
     return torch.einsum("k,k...->...", coefficients.to(terms), terms)
 
 
+@checked
 def td(num_layers: int, discount: float) -> Float[Tensor, " L_plus_1"]:
     """Coefficients of tabular TD from 0 after ``L >= 1`` iterations."""
+    valid.discount(discount)
     valid.count("num_layers", num_layers, 1)
     return torch.tensor([1.0] * num_layers + [1 - discount**num_layers], dtype=torch.float64)
 
 
+@checked
 def priced(num_powers: int) -> Float[Tensor, " k_plus_1"]:
     """Coefficients of priced TD with ``k >= 1`` powers; ``k = 1`` is the reward plus the price."""
     valid.count("num_powers", num_powers, 1)
     return torch.ones(num_powers + 1, dtype=torch.float64)
 
 
+@checked
 def best_linear(prompts: Prompts, discount: float, degree: int) -> Float[Tensor, " degree_plus_2"]:
     """The coefficients in :func:`basis` whose values err least on these prompts, in mean square."""
     columns = basis(empirical(prompts.counts), discount, degree) @ prompts.reward[..., None]
@@ -96,14 +105,18 @@ def best_linear(prompts: Prompts, discount: float, degree: int) -> Float[Tensor,
     return torch.linalg.lstsq(columns, prompts.value.flatten()[:, None] * scale).solution[:, 0]
 
 
+@checked
 def certainty_equivalence(model: Model, discount: float) -> Float[Tensor, "*b S S"]:
     """``(I - gamma P)^{-1}`` of the frequencies."""
+    valid.discount(discount)
     eye = torch.eye(model.transition.shape[-1]).to(model.transition)
     return torch.linalg.solve(eye - discount * model.transition, model.filled)
 
 
+@checked
 def add_k(counts: Float[Tensor, "*b S S"], discount: float, k: float) -> Float[Tensor, "*b S S"]:
     """Certainty equivalence with ``k > 0`` added to every count, allowed or not."""
+    valid.discount(discount)
     model, size = empirical(counts), counts.shape[-1]
     smoothed = counts + valid.positive("k", k)
     visited = (counts.sum(-1) > 0)[..., None]
@@ -112,6 +125,7 @@ def add_k(counts: Float[Tensor, "*b S S"], discount: float, k: float) -> Float[T
     return torch.linalg.solve(eye - discount * rows, model.filled)
 
 
+@checked
 def best_k(prompts: Prompts, discount: float) -> float:
     """The ``k`` among ``2^-8 .. 2^3`` with which :func:`add_k` errs least on these prompts."""
     candidates = [2.0**power for power in range(-8, 4)]
@@ -123,6 +137,7 @@ def best_k(prompts: Prompts, discount: float) -> float:
     return min(candidates, key=error)
 
 
+@checked
 def bayes(
     prompts: Prompts, kind: str, discount: float, generator: Generator, num_draws: int = 64
 ) -> Float[Tensor, "*b S S"]:
@@ -140,6 +155,7 @@ def bayes(
         num_draws: from the posterior of each context.
     """
     valid.count("num_draws", num_draws, 1)
+    valid.discount(discount)
     model, size = empirical(prompts.counts), prompts.counts.shape[-1]
     allowed = support(kind, size).to(prompts.counts)
     if (prompts.counts * (1 - allowed)).any():
@@ -166,12 +182,14 @@ class Rivals(NamedTuple):
 DEGREES = (0, 1, 2, 4)
 
 
+@checked
 def fit_rivals(prompts: Prompts, discount: float) -> Rivals:
     """Fit everything that has something to fit, on prompts that are used for nothing else."""
     linear = {degree: best_linear(prompts, discount, degree) for degree in DEGREES}
     return Rivals(linear, best_k(prompts, discount))
 
 
+@checked
 def rival_operators(
     prompts: Prompts,
     discount: float,
@@ -195,6 +213,7 @@ def rival_operators(
     return result
 
 
+@checked
 def values_of(operators: dict[str, Tensor], reward: Float[Tensor, "*b S"]) -> dict[str, Tensor]:
     """``H r`` for each."""
     return {name: (matrix @ reward[..., None])[..., 0] for name, matrix in operators.items()}

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from icrl._arguments import checked
 from icrl.standard_transformer.behaviour import coefficients, jacobian
 from icrl.standard_transformer.hypotheses import basis, certainty_equivalence, empirical
 from icrl.standard_transformer.model import Pass, initial_parameters, readout_of, stacked_pass
@@ -23,6 +24,7 @@ def traced(setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts)
         return stacked_pass(setting.architecture, parameters, *compressed(wide))
 
 
+@checked
 def lens(
     setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts
 ) -> tuple[Float[Tensor, "L_plus_1 E"], Float[Tensor, "L_plus_1 E 3"]]:
@@ -63,6 +65,7 @@ def nuisances(prompts: Prompts) -> Float[Tensor, "B S 3"]:
     return torch.cat([torch.ones_like(seen), seen, model.mean @ r], -1)
 
 
+@checked
 def probe(
     hidden: tuple[Float[Tensor, "N w"], Float[Tensor, "M w"]],
     target: tuple[Float[Tensor, "N k"], Float[Tensor, "M k"]],
@@ -96,6 +99,7 @@ def probe(
     return 1 - (y_new - x_new @ fit).square().sum(0) / y_new.square().sum(0)
 
 
+@checked
 def probes(
     setting: Setting,
     parameters: Float[Tensor, "E P"],
@@ -157,6 +161,7 @@ class Heads(NamedTuple):
     following: Tensor
 
 
+@checked
 def head_scores(setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts) -> Heads:
     """The attention of every head, summarised; the share that the counts alone would give is subtracted."""
     paid = traced(setting, parameters, prompts).attention
@@ -178,6 +183,7 @@ def head_scores(setting: Setting, parameters: Float[Tensor, "E P"], prompts: Pro
     )
 
 
+@checked
 def patched(
     setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts
 ) -> tuple[Float[Tensor, "L H E"], Float[Tensor, "L H E 4"]]:

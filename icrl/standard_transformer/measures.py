@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from icrl._arguments import checked
 from icrl.standard_transformer import behaviour, hypotheses, inside
 from icrl.standard_transformer.prompts import Prompts
 from icrl.standard_transformer.training import Run, Setting
@@ -17,6 +18,7 @@ RIVALS = ("linear 2", "certainty equivalence", "add-k", "bayes")
 """What a network is paired with."""
 
 
+@checked(finite=False)
 def measured(name: str, run: Run, generator: Generator, num_worlds: int = 1000) -> dict[str, list[dict]]:
     """Every instrument, on fresh worlds, in float64.
 
@@ -28,7 +30,7 @@ def measured(name: str, run: Run, generator: Generator, num_worlds: int = 1000) 
 
     Returns:
         The rows of four tables, ``runs`` (one a seed), ``conditions`` (seed and test law), ``layers``
-        (seed and layer), ``heads`` (seed, layer and head).
+        (seed and layer), ``heads`` (seed, layer and head). NaN for a rival that does not exist there.
     """
     c, parameters = run.setting, run.parameters.double()
     rivals = hypotheses.fit_rivals(c.draw((4 * num_worlds,), generator), c.discount)
@@ -140,6 +142,7 @@ def _outside(c, parameters, rivals, prompts, generator):
     return result
 
 
+@checked
 def predicted_moves(
     before: Prompts, after: Prompts, discount: float, rivals: hypotheses.Rivals
 ) -> dict[str, Float[Tensor, "B S"]]:

@@ -16,8 +16,10 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """Shape of the network.
@@ -82,6 +84,7 @@ class Architecture:
         return sum(math.prod(shape) for shape in self.shapes().values())
 
 
+@checked
 class OrdinaryTransformer(nn.Module):
     """Embedding, ``torch.nn.TransformerEncoder`` (pre-norm, ReLU, no dropout, no positions), readout.
 
@@ -119,6 +122,7 @@ class OrdinaryTransformer(nn.Module):
         return out.reshape(queries.shape[:-1])
 
 
+@checked
 def initial_parameters(
     architecture: Architecture, num_seeds: int, generator: Generator, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "E P"]:
@@ -168,6 +172,7 @@ def unpacked(architecture: Architecture, parameters: Float[Tensor, "E P"]) -> di
     }
 
 
+@checked
 def plain_network(
     architecture: Architecture, parameters: Float[Tensor, "E P"], seed: int
 ) -> OrdinaryTransformer:
@@ -191,6 +196,7 @@ class Pass(NamedTuple):
     attention: Tensor
 
 
+@checked
 def stacked_values(
     architecture: Architecture,
     parameters: Float[Tensor, "E P"],
@@ -215,6 +221,7 @@ def stacked_values(
     return _run(architecture, parameters, tokens, queries, counts, averaged, False).values
 
 
+@checked
 def stacked_pass(
     architecture: Architecture,
     parameters: Float[Tensor, "E P"],

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.pretraining import WORLDS, Worlds, random_worlds, sample_states, transition_counts
 
 
@@ -42,15 +43,21 @@ class Prompts(NamedTuple):
         visited = self.counts.sum(-1)
         return visited / visited.sum(-1, keepdim=True)
 
-    def mean_square(self, difference: Float[Tensor, "*e S"]) -> Float[Tensor, "*e"]:
+    @checked
+    def mean_square(self, difference: Float[Tensor, "*e S"]) -> Float[Tensor, "*f"]:
         """Mean square over the visits of each prompt: unvisited states do not count."""
+        batch = self.weight.shape
+        if difference.shape[difference.ndim - len(batch) :] != batch:
+            raise ValueError(f"difference has shape {tuple(difference.shape)}; it must end in {tuple(batch)}")
         return (self.weight * difference.square()).sum(-1)
 
+    @checked
     def with_reward(self, reward: Float[Tensor, "*b S"]) -> "Prompts":
         """The same contexts with other rewards. (The true values are left as they were.)"""
         return self._replace(worlds=Worlds(self.worlds.transition, reward))
 
 
+@checked
 def support(kind: str, num_states: int) -> Float[Tensor, "S S"]:
     """Which transitions a kind of world allows, as zeros and ones.
 
@@ -72,6 +79,7 @@ def support(kind: str, num_states: int) -> Float[Tensor, "S S"]:
     return result
 
 
+@checked
 def draw_prompts(
     kinds: tuple[str, ...],
     batch: tuple[int, ...],
@@ -133,6 +141,7 @@ def draw_prompts(
     )
 
 
+@checked
 def compressed(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
     """Distinct tokens ``(*b, K, 2d+2)``, queries ``(*b, S, 2d+2)`` and counts ``(*b, K)``."""
     here, there = prompts.pairs.T
@@ -145,6 +154,7 @@ def compressed(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
     return tokens, queries, prompts.counts[..., here, there]
 
 
+@checked
 def literal(prompts: Prompts) -> tuple[Tensor, Tensor]:
     """One token for each transition ``(n, 2d+2)``, and the queries, for a single prompt.
 
@@ -156,6 +166,7 @@ def literal(prompts: Prompts) -> tuple[Tensor, Tensor]:
     return tokens.repeat_interleave(counts.long(), 0), queries
 
 
+@checked
 def one_prompt(prompts: Prompts, *index: int) -> Prompts:
     """A single prompt out of a batch."""
     worlds = Worlds(*(x[index] for x in prompts.worlds))

@@ -4,15 +4,17 @@ See :doc:`/book/standard-transformer`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from icrl import _validation as valid
+from icrl._arguments import checked
 from icrl.pretraining import WORLDS, sample_states
 from icrl.standard_transformer.model import Architecture, initial_parameters, stacked_values
 from icrl.standard_transformer.prompts import Prompts, compressed, draw_prompts
@@ -21,6 +23,7 @@ LOSSES = ("value", "td", "monte-carlo")
 """Regression on the true value, on the bootstrapped target, on sampled returns."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What is trained, on which law of worlds, and how. Defaults: the main line of the chapter.
@@ -113,15 +116,21 @@ class Run(NamedTuple):
     losses: Float[Tensor, "steps E"]
 
     def save(self, path: Path) -> None:
-        """Write parameters and setting to a file."""
+        """Write parameters and setting to a file.
+
+        Raises:
+            AttributeError, RuntimeError: from torch, if ``path`` cannot be written.
+        """
         torch.save({"setting": repr(self.setting), "parameters": self.parameters}, path)
 
 
+@checked
 def load_parameters(setting: Setting, path: Path) -> Float[Tensor, "E P"]:
     """Parameters that :meth:`Run.save` wrote.
 
     Raises:
         ValueError: they belong to another setting.
+        FileNotFoundError: no file at ``path``.
     """
     stored = torch.load(path, weights_only=True)
     if stored["setting"] != repr(setting):
@@ -129,8 +138,12 @@ def load_parameters(setting: Setting, path: Path) -> Float[Tensor, "E P"]:
     return stored["parameters"]
 
 
+@checked
 def predict(
-    setting: Setting, parameters: Float[Tensor, "E P"], prompts: Prompts, averaged=None
+    setting: Setting,
+    parameters: Float[Tensor, "E P"],
+    prompts: Prompts,
+    averaged: Bool[Tensor, "L H"] | None = None,
 ) -> Float[Tensor, "E B S"]:
     """What every seed says of every state; prompts ``(B,)`` are shown to all seeds, ``(E, B)`` one each."""
     if prompts.counts.ndim == 3:
@@ -148,7 +161,8 @@ def for_all_seeds(prompts: Prompts, num_seeds: int) -> Prompts:
     return Prompts(worlds, *(wide(x) for x in prompts[1:-1]), prompts.pairs)
 
 
-def train(setting: Setting, generator: Generator, progress=None) -> Run:
+@checked
+def train(setting: Setting, generator: Generator, progress: Callable[[int], object] | None = None) -> Run:
     """Train all seeds of a setting, in float32, on the device of the generator.
 
     Args:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icrl import contraction, softmax_td
+from icrl import constructions, contraction, softmax_td
 from icrl.claims import certificate, theorem_2
 from icrl.claims import contraction as chapter
 from icrl.softmax_transformer import SoftmaxTransformer
@@ -35,13 +35,13 @@ def replaced(**change):
 BROKEN = {
     "theorem-2-recursion": wrap(softmax_td, "kernel_td", lambda v: -v),
     "theorem-2-norm": wrap(softmax_td, "iteration_matrix", lambda b: 2 * np.eye(len(b)) - b),
-    "population-operator": wrap(contraction, "poisson_solution", lambda g: -g),
+    "population-operator": wrap(constructions, "poisson_solution", lambda g: -g),
     "theorem-2-constants": wrap(
-        contraction, "population_bound", replaced(floor=lambda x: 0.01 * x, rate=lambda x: 0.3 * x)
+        constructions, "population_bound", replaced(floor=lambda x: 0.01 * x, rate=lambda x: 0.3 * x)
     ),
-    "theorem-2-formula": wrap(contraction, "population_bound", replaced(floor=lambda x: 1.01 * x)),
+    "theorem-2-formula": wrap(constructions, "population_bound", replaced(floor=lambda x: 1.01 * x)),
     "zero-temperature": wrap(contraction, "population_matching", lambda m: 0.9 * m + 0.1 * np.eye(len(m))),
-    "nearly-equal-features": wrap(contraction, "slow_eigenvalue", lambda c: 1.1 * c),
+    "nearly-equal-features": wrap(constructions, "slow_eigenvalue", lambda c: 1.1 * c),
     "coverage-may-mislead": wrap(contraction, "hoeffding_radius", lambda x: 2 * x),
     "assumption-contracts": wrap(
         contraction, "population_iteration_matrix", lambda b: 2 * np.eye(len(b)) - b
@@ -128,13 +128,13 @@ def test_a_wrong_inverse_is_seen(change, monkeypatch):
 
 def bound_with(rate=lambda r, c: r, floor=lambda x, rate: x, required=lambda n: n, states=lambda s: 1):
     """`population_bound` with one of its parts changed."""
-    original = contraction.population_bound
+    original = constructions.population_bound
 
     def mutant(features, process, num_transitions, delta):
         found = original(features, process, num_transitions, min(delta * states(process.num_states), 0.99))
         margin = contraction.assumption_margin(features, process)
         new = rate(found.rate, margin)
-        return contraction.PopulationBound(new, floor(found.floor, found.rate), required(found.required))
+        return constructions.PopulationBound(new, floor(found.floor, found.rate), required(found.required))
 
     return mutant
 
@@ -151,7 +151,7 @@ def bound_with(rate=lambda r, c: r, floor=lambda x, rate: x, required=lambda n: 
     ids=["limit rate", "paper's rate", "no division by the margin", "no union over states", "half as long"],
 )
 def test_a_wrong_constant_of_theorem_2_is_seen(mutant, monkeypatch):
-    monkeypatch.setattr(contraction, "population_bound", mutant)
+    monkeypatch.setattr(constructions, "population_bound", mutant)
     assert not holds("theorem-2-formula")
 
 
@@ -167,7 +167,7 @@ def test_a_wrong_constant_of_theorem_2_is_seen(mutant, monkeypatch):
 )
 def test_a_bound_of_theorem_2_that_fails_or_says_nothing_is_seen(mutant, monkeypatch):
     """On sampled contexts: no formula is compared here."""
-    monkeypatch.setattr(contraction, "population_bound", mutant)
+    monkeypatch.setattr(constructions, "population_bound", mutant)
     assert not holds("theorem-2-constants")
 
 
@@ -189,7 +189,7 @@ def norms_of(change):
         (*wrap(contraction, "certificate", replaced(rate=lambda r: 1.01 * r)), "rate-per-layer"),
         (*wrap(contraction, "certificate", replaced(rate=lambda r: 0.99 * r)), "rate-per-layer"),
         (*wrap(contraction, "certificate", replaced(distance=lambda d: 0.9 * d)), "rate-per-layer"),
-        (*wrap(contraction, "slow_eigenvalue", lambda c: -c), "nearly-equal-features"),
+        (*wrap(constructions, "slow_eigenvalue", lambda c: -c), "nearly-equal-features"),
         (*wrap(softmax_td, "empirical_model", lambda m: (m[0], 0 * m[1])), "coverage-may-mislead"),
     ],
 )

@@ -156,7 +156,7 @@ def test_refuses():
         deploy(WORLDS, Teacher(SETTING), np.nan * WEIGHTS, [1], rng)
     with pytest.raises(ValueError, match="kind is 'oracle'"):
         from_data("oracle", WORLDS, [])
-    with pytest.raises(ValueError, match="history must hold"):
+    with pytest.raises(ValueError, match="history is empty"):
         from_data("myopic", WORLDS, [])
     with pytest.raises(ValueError, match="weighting is 'mean'"):
         values(WORLDS, deployment.uniform(WORLDS), "mean")

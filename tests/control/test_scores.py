@@ -93,6 +93,16 @@ def test_refuses_scores():
         first_reward_time(PROCESS, uniform([PROCESS]))
 
 
+@pytest.mark.bad_input
+def test_refuses_success_without_a_goal():
+    """On a lake with holes only, drowning would count as success; an ending that costs may be a goal."""
+    for paid in ((1, 0, 0), (0, -1, 0)):
+        lake = from_gymnasium("FrozenLake-v1", 0.9, desc=("SF", "FH"), reward_schedule=paid)
+        with pytest.raises(ValueError, match=r"process pays -?\d for its best ending.* there is no success"):
+            goals(lake)
+    assert goals(from_gymnasium("CliffWalking-v1", 0.9)).nonzero()[0].tolist() == [47]
+
+
 def windy(rng, size=5, actions=2):
     """A random world that ends in its last two states, a hole and a goal, with rewards for arriving there."""
     transition = rng.dirichlet(np.ones(size), size=(size, actions))

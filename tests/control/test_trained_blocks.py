@@ -51,5 +51,8 @@ def test_the_construction_is_aligned_and_closes_what_its_updater_closes(monkeypa
 @pytest.mark.bad_input
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5)])
 def test_tables_that_are_no_blocks(shape):
-    with pytest.raises(ValueError, match=r"table has shape .*; it must be \(2 d \+ 1, 2 d \+ 1\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"table has shape .*; it(s axis m)? must (be \(2 d|have length 3)",
+    ):
         unpack_block(np.zeros(shape))

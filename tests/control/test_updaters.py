@@ -124,9 +124,9 @@ def run(processes=(PROCESS,), learner=None, records=(0, 2), **options):
 
 @pytest.mark.bad_input
 def test_refuses_unknown_updater():
-    with pytest.raises(ValueError, match="updater is 'dqn'; it must be one of linear, actor-critic, softmax"):
+    with pytest.raises(ValueError, match="name is 'dqn'; it must be one of linear, actor-critic, softmax"):
         updater("dqn")
-    with pytest.raises(ValueError, match=r"updater 'linear' does not take the settings \{'rate': 1\}"):
+    with pytest.raises(ValueError, match=r"name is 'linear', which does not take the settings \{'rate': 1\}"):
         updater("linear", rate=1)
 
 
@@ -139,7 +139,7 @@ def test_refuses_unknown_updater():
         (lambda: ActorCritic(1.0, -1.0), "actor_step is -1"),
         (lambda: ActorCritic(np.nan, 1.0), "critic_step is nan"),
         (lambda: SoftmaxPairs(inverse_temperature=0.0), "inverse_temperature is 0"),
-        (lambda: SoftmaxPairs(queries="some"), "queries is 'some'; it must be 'visited' or 'all'"),
+        (lambda: SoftmaxPairs(queries="some"), "queries is 'some'; it must be one of visited, all"),
         (lambda: Tabular("sarsa", 1.5), r"step_size is 1.5; it must lie in \(0, 1\]"),
         (lambda: Tabular("td", 0.5), "kind is 'td'"),
         (lambda: FrozenBlock(torch.eye(6), torch.eye(6)), "P has 6 rows; it must have 3 d"),

@@ -50,7 +50,7 @@ def test_the_best_is_the_best(gain):
 
 @pytest.mark.bad_input
 def test_refused():
-    with pytest.raises(ValueError, match="worlds holds 0 processes"):
+    with pytest.raises(ValueError, match="worlds is empty"):
         depth.plane([], 2)
     other = MarkovRewardProcess(np.eye(1), np.ones(1), 0.5)
     with pytest.raises(ValueError, match="all of one discount"):

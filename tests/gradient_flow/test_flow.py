@@ -106,7 +106,7 @@ def test_refuses_loss(change, message):
     ("change", "message"),
     [
         ({"score": np.full_like(SCORE, np.inf)}, r"score\[0, 0\] is inf; every entry must be finite"),
-        ({"score": SCORE[1:]}, r"score has shape \(4, 3\); it must be \(5, 3\)"),
+        ({"score": SCORE[1:]}, r"value has shape \(2, 5\); its axis m must have length 4, as score says"),
         ({"value": VALUE.T}, r"value has shape \(5, 2\)"),
         ({"time": 0.0}, "time is 0; it must be positive"),
         ({"rtol": 1e-16}, r"rtol is 1e-16; it must lie in \[1e-13, 1\)"),
@@ -145,5 +145,5 @@ def test_refuses_prompts():
         mimicking_loss(torch.zeros(8, 4), P, V)
     with pytest.raises(ValueError, match="num_parameters is 7; it must be at most D - 2 = 6"):
         mimicking_loss(torch.zeros(3, 8, 4), P, V, 7)
-    with pytest.raises(ValueError, match=r"P has shape \(8, 8\); it must be \(9, 9\)"):
+    with pytest.raises(ValueError, match=r"P has shape \(8, 8\); its axis D must have length 9"):
         mimicking_loss(torch.zeros(3, 9, 4), P, V)

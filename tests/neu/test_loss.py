@@ -121,7 +121,7 @@ SPLIT = mrp.MarkovRewardProcess(np.eye(2), np.ones(2), 0.5)
     ("processes", "features", "message"),
     [
         ([], np.eye(2), "processes is empty; give at least one"),
-        ([PROCESS, 3], np.eye(2), r"processes\[1\] is a int; it must be a MarkovRewardProcess"),
+        ([PROCESS, 3], np.eye(2), r"processes\[1\] is 3; it must be a MarkovRewardProcess"),
         ([PROCESS, mrp.random_mrp(3, 0.5, RNG)], np.eye(2), r"processes differ in num_states, \[2, 3\]"),
         ([PROCESS, mrp.random_mrp(2, 0.6, RNG)], np.eye(2), r"processes differ in discount, \[0.5, 0.6\]"),
         ([PROCESS], np.eye(3), r"features has shape \(3, 3\); it must have a row for each of the 2 states"),
@@ -159,14 +159,17 @@ def test_refuses_windows(call, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"value_weights": torch.zeros(4, 4)}, r"value_weights has shape \(4, 4\); it must be \(5, 5\)"),
+        (
+            {"value_weights": torch.zeros(4, 4)},
+            r"score_weights has shape .* its axis D must have length 4",
+        ),
         ({"score_weights": torch.zeros(1, 5, 5)}, r"score_weights has shape \(1, 5, 5\)"),
         ({"score_weights": torch.full((5, 5), torch.nan)}, r"score_weights\[0, 0\] is nan"),
-        ({"value_weights": np.zeros((5, 5))}, "value_weights is a ndarray; it must be a torch.Tensor"),
+        ({"value_weights": [[0.0] * 5] * 5}, "value_weights is a list; it must be a torch.Tensor"),
         ({"num_layers": 0}, "num_layers is 0; it must be at least 1"),
         (
             {"value_weights": torch.full((5, 5), 1e300, dtype=torch.float64)},
-            "num_layers is 4; at these weights a",
+            "value_weights .* leaves the range of torch.float64",
         ),
     ],
 )

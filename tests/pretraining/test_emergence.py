@@ -60,10 +60,10 @@ VALUE, SCORE = emergence.construction(TINY)
         (
             VALUE[..., 1:, 1:],
             SCORE,
-            r"value_weights has shape \(1, 1, 6, 6\); for 4 features and 2 layers it",
+            r"score_weights has shape \(1, 1, 7, 7\); its axis D must have length 6",
         ),
         (VALUE, SCORE[0], r"score_weights has shape \(1, 7, 7\)"),
-        (VALUE.expand(3, 1, 7, 7), SCORE, r"must be \(1 or 2, seeds, 7, 7\)"),
+        (VALUE.expand(3, 1, 7, 7), SCORE, r"score_weights has shape .* its axis K must have length 3"),
         (VALUE * torch.nan, SCORE, r"value_weights\[0, 0, 0, 0\] is nan"),
     ],
 )
