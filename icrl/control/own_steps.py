@@ -5,9 +5,11 @@ learner one step size for all worlds, chosen on random tasks.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
+from icrl._arguments import checked
 from icrl.control.centring import Centred, Started
 from icrl.control.comparison import WORLDS, evaluate
 from icrl.control.loop import control
@@ -41,7 +43,10 @@ SERVED = ("lake",)
 """The worlds; for random ones see :mod:`icrl.control.softmax_comparison`."""
 
 
-def own_steps_tried(*, world: str, learner: str, runs: int, windows: int, seed: int) -> list[dict]:
+@checked
+def own_steps_tried(
+    *, world: Literal[*WORLDS], learner: Literal[*OWN], runs: int, windows: int, seed: int
+) -> list[dict]:
     """Share and success with each step size, means of half-time and the end, on draws not used again.
 
     A task of ``book/sweeps/control.py``. A world ends after its own number of windows, or after ``windows``.
@@ -62,6 +67,7 @@ def own_steps_tried(*, world: str, learner: str, runs: int, windows: int, seed: 
     return rows
 
 
+@checked
 def best_own_steps(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
     """The best step size of each learner in each world: by success where there is one, then by share.
 
@@ -76,7 +82,10 @@ def best_own_steps(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
     return {key: best[key][1] for key in order}
 
 
-def own_step_row(*, world: str, learner: str, step_size: float, runs: int, windows: int, seed: int) -> dict:
+@checked
+def own_step_row(
+    *, world: Literal[*WORLDS], learner: Literal[*OWN], step_size: float, runs: int, windows: int, seed: int
+) -> dict:
     """What a learner reaches in the end with a step size of its own: a row of ``evaluate``.
 
     A task of ``book/sweeps/control.py``; worlds and draws are those of the comparison at one step size.
