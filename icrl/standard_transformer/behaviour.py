@@ -59,7 +59,7 @@ def jacobian(
     return torch.stack(rows, -2)
 
 
-@checked
+@checked(finite=False)  # NaN where nothing is to be explained
 def coefficients(
     operator: Float[Tensor, "*e B S S"], prompts: Prompts, discount: float, degree: int = 2
 ) -> tuple[Float[Tensor, "*e degree_plus_2"], Float[Tensor, " *e"]]:
