@@ -167,7 +167,8 @@ def training_rows(
     rng = np.random.default_rng([seed, draws, 1])
     run = train_side_by_side(setting, steps, *blocks, rng, records=records)
     whole = recovery(setting, run.scores, run.values)
-    off = recovery(setting, run.scores, run.values, unseen_data(setting, table))
+    unseen = unseen_data(setting, table)
+    off = recovery(setting, run.scores, run.values, unseen if unseen.size else None)
     rows = []
     for r in range(1, len(run.steps)):
         for s in range(seeds):

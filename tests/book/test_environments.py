@@ -19,7 +19,9 @@ NAMES |= {"axe-core-python": "axe_core_python", "sphinx-proof": "sphinx_proof"}
 # Brought by something declared that cannot do without it: jupytext, jupyterlab, pytest, jupyter-book.
 BROUGHT = {"nbformat", "IPython", "jupyter_server", "traitlets", "packaging", "click", "docutils", "sphinx"}
 BROUGHT |= {"myst_nb"}
-OURS = {"icrl", "tests"} | {path.stem for path in [*ROOT.glob("tests/**/*.py"), *ROOT.glob("book/**/*.py")]}
+OURS = {"icrl", "tests", "deep"} | {
+    path.stem for path in [*ROOT.glob("tests/**/*.py"), *ROOT.glob("book/**/*.py")]
+}
 
 
 def declared(*extras):

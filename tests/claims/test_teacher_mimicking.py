@@ -34,7 +34,7 @@ RECOVERY = [
     lambda run: run._replace(scores=1.1 * run.scores, values=1.1 * run.values),  # and the wrong size
     lambda run: run._replace(scores=run.scores[:, :, ::-1]),
     lambda run: run._replace(values=run.values[..., ::-1, :]),
-    lambda run: run._replace(scores=run.scores[:2], values=run.values[:2]),  # half trained
+    lambda run: run._replace(scores=run.scores[:1], values=run.values[:1]),  # not trained
 ]
 
 
