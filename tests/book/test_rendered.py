@@ -300,7 +300,8 @@ def test_keyboard_reaches_text_and_folds(visit):
     """The first stop skips the menus; a fold opens with the keyboard."""
     browser = visit("weighted-softmax-td.html")
     browser.switch_to.active_element.send_keys(Keys.TAB)
-    assert "Skip to main" in browser.switch_to.active_element.text
+    first = browser.switch_to.active_element  # slides in, hence no visible text at once
+    WebDriverWait(browser, 5).until(lambda b: "Skip to main" in first.text)
     button = browser.find_element(By.CSS_SELECTOR, ".admonition.dropdown .toggle-button")
     browser.execute_script("arguments[0].focus()", button)
     button.send_keys(Keys.ENTER)
