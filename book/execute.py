@@ -4,8 +4,10 @@ A chapter is `NAME.md` (MyST, the file people edit) beside `NAME.ipynb` (execute
 notebook is run again, top to bottom, if one of its code cells changed or a module of `icrl` that it
 imports, directly or not; otherwise only its text is renewed. Running is deterministic: a second run
 writes the same bytes. The text twin is put into the form in which JupyterLab saves it, so that saving
-a chapter there changes nothing. `--check` writes nothing and exits 1 if something is out of date;
-`--all` runs every notebook.
+a chapter there changes nothing. What only a notebook needs is made here, and left out of the book: a first
+cell that says what this is and what it needs, and below each figure its caption, which JupyterLab would not
+show; change captions where the figure's cell has them. `--check` writes nothing and exits 1 if something is
+out of date; `--all` runs every notebook.
 """
 
 import argparse
@@ -13,18 +15,24 @@ import ast
 import base64
 import copy
 import hashlib
+import re
 import sys
 import time
 from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 from nbclient import NotebookClient
 
 BOOK = Path(__file__).resolve().parent
 PACKAGE = BOOK.parent / "icrl"
 # In the header of every chapter: JupyterLab then saves the twin without the version of jupytext.
 NO_VERSION = "-jupytext.text_representation.jupytext_version"
+# Likewise: what collapses a cell's code in JupyterLab stays out of the twin, where the tags say it.
+NOT_COLLAPSED = "-jupyter"
+HIDDEN = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
+MADE = {"about", "caption"}
 
 
 def chapters():
@@ -62,15 +70,53 @@ def fingerprint(notebook):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def made(kind, name, text):
+    """A cell of text that only the notebook shows."""
+    return nbformat.v4.new_markdown_cell(text, id=name, metadata={"tags": [kind, "remove-cell"]})
+
+
+def about(path, notebook):
+    """The first cell: what this is, what it needs, where it is a page of the book."""
+    settings = yaml.safe_load((BOOK.parent / "_config.yml").read_text())["sphinx"]["config"]
+    address = settings["icrl_repository"] or "https://ADDRESS-OF-THIS-REPOSITORY"
+    pages = settings.get("html_baseurl") or "../_build/html"
+    text = "\n".join(cell.source for cell in notebook.cells)
+    title = re.search(r"^# (.*)$", text, re.MULTILINE)[1]
+    data = ", and the folder `book/data` beside it" if '"data"' in text else ""
+    page = f"{pages}/book/{path.stem}.html"
+    text = (
+        f"**{title}**, from *In-context RL, executable*. As a [page]({page}) its cross-references are links. "
+        f"It needs the package `icrl`{data}; `make lab` has them. On Colab, or in a bare kernel, run "
+        f"this first:\n\n```\n%pip install git+{address}\n```"
+    )
+    return made("about", "about", text)
+
+
+def furnish(path, notebook):
+    """Fixed ids, the first cell and the captions made anew, code that the book hides collapsed."""
+    cells = [c for c in notebook.cells if not MADE & set(c.metadata.get("tags", []))]
+    notebook.cells = cells
+    furnished = [about(path, notebook)]
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number:03d}"
+        one_paragraph(cell.metadata.get("mystnb", {}))
+        furnished.append(cell)
+        if cell.cell_type == "code" and HIDDEN & set(cell.metadata.get("tags", [])):
+            cell.metadata["jupyter"] = {"source_hidden": True}
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if "caption" in figure:
+            furnished.append(made("caption", f"caption-{number:03d}", f"> {figure['caption']}"))
+    notebook.cells = furnished
+
+
 def read_text_twin(path):
     """The notebook that the Markdown file describes, without outputs, with fixed cell ids."""
     notebook = jupytext.read(path)
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number:03d}"
-        one_paragraph(cell.metadata.get("mystnb", {}))
-    pairing = notebook.metadata["jupytext"]
-    pairing["notebook_metadata_filter"] = NO_VERSION
+    furnish(path, notebook)
+    pairing = dict(notebook.metadata["jupytext"])
+    pairing |= {"notebook_metadata_filter": NO_VERSION, "cell_metadata_filter": NOT_COLLAPSED}
     del pairing["text_representation"]  # as a save from JupyterLab does
+    notebook.metadata["jupytext"] = dict(sorted(pairing.items()))
     notebook.metadata.pop("language_info", None)
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["icrl"] = {"fingerprint": fingerprint(notebook)}

@@ -1,6 +1,7 @@
 """Every notebook is executed, clean, and the same chapter as its text twin."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,7 @@ import pytest
 
 BOOK = Path(__file__).parents[2] / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+OWN = {"jupytext", "jupyter"}  # what one of the two files says in its own way
 LONGEST_LINE = 84  # what fits the column of the rendered page
 
 
@@ -73,11 +75,22 @@ def test_twins_agree(notebook):
     twin = jupytext.read(notebook.with_suffix(".md"))
 
     def content(cells):
-        return [
-            (c.cell_type, c.source, {k: v for k, v in c.metadata.items() if k != "jupytext"}) for c in cells
-        ]
+        return [(c.cell_type, c.source, {k: v for k, v in c.metadata.items() if k not in OWN}) for c in cells]
 
     assert content(nbformat.read(notebook, as_version=4).cells) == content(twin.cells)
+
+
+def test_notebooks_say_what_they_need_and_what_their_figures_show(notebook):
+    """What JupyterLab would not show of the book: captions; code that is hidden stays so."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert "%pip install git+" in cells[0].source
+    assert f"/book/{notebook.stem}.html" in cells[0].source
+    for cell, following in pairwise(cells):
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if "caption" in figure:
+            assert following.source == f"> {figure['caption']}"
+        if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", [])):
+            assert cell.metadata["jupyter"]["source_hidden"]
 
 
 def test_every_chapter_has_its_notebook():
