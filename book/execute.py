@@ -78,7 +78,8 @@ def made(kind, name, text):
 def about(path, notebook):
     """The first cell: what this is, what it needs, where it is a page of the book."""
     settings = yaml.safe_load((BOOK.parent / "_config.yml").read_text())["sphinx"]["config"]
-    address = settings["icrl_repository"] or "https://ADDRESS-OF-THIS-REPOSITORY"
+    address = settings["icrl_repository"]
+    source = f"git+{address}" if address else "PATH/TO/THE/REPOSITORY"  # this copy does not know its address
     pages = settings.get("html_baseurl") or "../_build/html"
     text = "\n".join(cell.source for cell in notebook.cells)
     title = re.search(r"^# (.*)$", text, re.MULTILINE)[1]
@@ -87,7 +88,7 @@ def about(path, notebook):
     text = (
         f"**{title}**, from *In-context RL, executable*. As a [page]({page}) its cross-references are links. "
         f"It needs the package `icrl`{data}; `make lab` has them. On Colab, or in a bare kernel, run "
-        f"this first:\n\n```\n%pip install git+{address}\n```"
+        f"this first:\n\n```\n%pip install {source}\n```"
     )
     return made("about", "about", text)
 
