@@ -18,7 +18,11 @@ PART_THREE = ("depth", "softmax-control", "standard-transformer")
 
 
 def text_of(name):
-    return (BOOK / f"{name}.md").read_text().split("\n---\n", 1)[1]
+    """What the book shows: without the cells that only the notebook has."""
+    text = (BOOK / f"{name}.md").read_text().split("\n---\n", 1)[1]
+    return re.sub(
+        r'^\+\+\+ \{"tags": \["\w+", "remove-cell"\]\}\n.*?^\+\+\+$', "", text, flags=re.DOTALL | re.M
+    )
 
 
 @pytest.fixture(params=(*PART_ONE, *PART_THREE))
