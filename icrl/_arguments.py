@@ -32,7 +32,7 @@ def checked(function=None, *, finite=True):
     def inner(*given, **named):
         if not rules:
             hints = typing.get_type_hints(function)
-            rules.update((name, _rule(hints.get(name))) for name in signature.parameters)
+            rules.update((name, _rule(hints.get(name), name)) for name in signature.parameters)
         bound, sizes = signature.bind(*given, **named), {}
         for name, value in bound.arguments.items():
             if rules[name] is not None and signature.parameters[name].kind not in _VARIADIC:
@@ -52,8 +52,8 @@ def checked(function=None, *, finite=True):
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def _rule(hint):
-    """How an argument of this annotation is checked: a function of name, value and the sizes seen so far."""
+def _rule(hint, of=None):
+    """How an argument of this annotation and name is checked: by a function of name, value, sizes so far."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is None or hint is inspect.Parameter.empty or hint is typing.Any:
         return None
@@ -66,13 +66,15 @@ def _rule(hint):
     if hint is float:
         return lambda name, value, sizes: valid.number(name, value)
     if hint is int:
-        return lambda name, value, sizes: valid.count(name, value, -np.inf)
+        least = 0 if of == "seed" else -np.inf
+        return lambda name, value, sizes: valid.count(name, value, least)
     if origin in (tuple, list, collections.abc.Sequence) and inner:
         return _sequence_rule(inner if origin is tuple and inner[-1] is not ... else inner[:1])
     kind = origin or hint
     if kind is collections.abc.Callable:
         return _refuse_unless(callable, "callable")
-    if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
+    runtime = getattr(kind, "_is_runtime_protocol", not getattr(kind, "_is_protocol", False))
+    if isinstance(kind, type) and runtime:
         kinds = (bool, np.bool_) if kind is bool else kind
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         return _refuse_unless(lambda value: isinstance(value, kinds), f"{article} {kind.__name__}")

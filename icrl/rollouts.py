@@ -70,6 +70,11 @@ def rollout_batch(
     """
     if not processes:
         raise ValueError("processes is empty; give at least one")
+    for index, process in enumerate(processes):
+        if not hasattr(process, "cumulative_transition"):
+            raise ValueError(
+                f"processes[{index}] is {valid.short(process)}; it must be a MarkovDecisionProcess"
+            )
     shapes = {process.reward.shape for process in processes}
     if len(shapes) > 1:
         raise ValueError(f"processes have the sizes (S, A) {sorted(shapes)}; they must be the same")

@@ -286,7 +286,10 @@ def fixed_point(
         )
     visited, process = empirical_process(label[states], rewards, discount)
     limit = np.empty(len(distinct))
-    limit[visited] = process.value()
+    try:
+        limit[visited] = process.value()
+    except ValueError as error:  # of the empirical chain, which is not the caller's
+        raise ValueError(f"rewards and discount: {error}") from error
     unseen = np.setdiff1d(np.arange(len(distinct)), visited)
     if len(unseen):
         matching = matching_matrix(distinct, label[states])[:, visited]

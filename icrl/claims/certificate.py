@@ -73,6 +73,8 @@ def fork(rng):
         process, wrong[discount] = rare_fork(2000, discount), 0
         for _ in range(100):
             states = process.sample(2000, rng, start=1)
+            if states[-1] not in states[:-1]:
+                continue  # refused: no certificate, hence none that is wrong
             rewards = process.reward[states[:-1]]
             seen = contraction.certificate(2 * np.eye(4), states, rewards, discount, (-1, 1), 1, 0.1)
             low, high = seen.interval.T

@@ -142,6 +142,7 @@ def certified_improvement(
     """
     old, epsilon = _soft(policy, epsilon)
     estimate = valid.shaped("estimate", estimate, old.shape, "one value for each pair")
+    pairs = valid.indices("pairs", pairs, estimate.size, "pairs")
     one_hot = np.eye(estimate.size)  # no number used below depends on the features
     found = certificate(one_hot, pairs, rewards, discount, reward_range, 0, delta)
     value, radius = np.zeros(estimate.size), np.full(estimate.size, np.inf)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.control.centring import Centred, Started
 from icrl.control.comparison import WORLDS
@@ -122,7 +123,7 @@ def steps_tried(
     A task of ``book/sweeps/softmax_control.py``: the mean of the shares after a quarter of the windows and
     after all of them.
     """
-    tasks, given = _drawn(world, runs, [seed, 1])
+    tasks, given = _drawn(world, valid.count("runs", runs, 1), [seed, 1])
     make, steps = RIVALS[learner]
     beside, records = _Beside([make(step, *given) for step in steps]), [max(windows // 4, 1), windows]
     run = control(tasks * len(steps), beside, sorted(set(records)), np.random.default_rng([seed, 2]))
@@ -155,7 +156,7 @@ def closed_shares(
 
     A task of ``book/sweeps/softmax_control.py``.
     """
-    tasks, given = _drawn(world, runs, [seed, 3])
+    tasks, given = _drawn(world, valid.count("runs", runs, 1), [seed, 3])
     if learner == "myopic":
         found = np.repeat(score(tasks, myopic(tasks)).share[None], len(records), 0)
     else:

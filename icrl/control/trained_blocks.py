@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.control.comparison import WORLDS, evaluate
 from icrl.control.loop import control
@@ -27,19 +28,19 @@ def pack_block(P: Float[np.ndarray, "D D"], V: Float[np.ndarray, "D D"]) -> Floa
 
 
 @checked
-def unpack_block(table: Float[np.ndarray, "m m"]) -> tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]]:
+def unpack_block(block: Float[np.ndarray, "m m"]) -> tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]]:
     """The ``P`` and ``V`` of :func:`pack_block`.
 
     Raises:
-        ValueError: the table is not square with an odd number of rows, ``2 d + 1``.
+        ValueError: the block is not square with an odd number of rows, ``2 d + 1``.
     """
-    table = np.asarray(table, dtype=np.float64)
-    m = len(table)
-    if table.shape != (m, m) or m % 2 == 0:
-        raise ValueError(f"table has shape {table.shape}; it must be (2 d + 1, 2 d + 1), a block")
+    block = np.asarray(block, dtype=np.float64)
+    m = len(block)
+    if block.shape != (m, m) or m % 2 == 0:
+        raise ValueError(f"block has shape {block.shape}; it must be (2 d + 1, 2 d + 1), a block")
     d = m // 2
     P, V = torch.zeros(2, 3 * d + 2, 3 * d + 2, dtype=torch.float64)
-    P[:m, m:], V[m + 1 :, :m] = torch.from_numpy(table[:, : d + 1]), torch.from_numpy(table[:, d + 1 :].T)
+    P[:m, m:], V[m + 1 :, :m] = torch.from_numpy(block[:, : d + 1]), torch.from_numpy(block[:, d + 1 :].T)
     return P, V
 
 
@@ -60,6 +61,7 @@ def trained_blocks(*, number: int, steps: int, seed: int) -> list[dict]:
     A task of ``book/sweeps/control.py``; training as in the chapter on gradient flow, ``number`` tells
     blocks of the same ``seed`` apart.
     """
+    valid.count("steps", steps, 1)
     rng = np.random.default_rng([seed, 5, number])
     run = train(9, 4, steps, rng, discount=DISCOUNT, learning_rate=0.02)
     moments = np.unique(np.linspace(0, len(run.steps) - 1, MOMENTS).astype(int))

@@ -80,6 +80,9 @@ def apply(matrix: Float[Tensor, "*#b S S"], values: Float[Tensor, "*#c S"]) -> F
 @checked
 def squared_errors(tasks: Tasks, values: Float[Tensor, "*l b S"], discount: float) -> Float[Tensor, "*l b"]:
     """Squared distance from the truth, at the query state."""
-    miss = (values - tasks.worlds.value(discount)).square()
+    truth = tasks.worlds.value(discount)
+    if values.shape[-truth.ndim :] != truth.shape:
+        raise ValueError(f"values has shape {tuple(values.shape)}; it must end in {tuple(truth.shape)}")
+    miss = (values - truth).square()
     query = tasks.states[..., -1:].expand(*miss.shape[:-1], 1)
     return miss.gather(-1, query).squeeze(-1)

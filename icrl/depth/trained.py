@@ -60,6 +60,7 @@ def layer_focus(
     return focus(state_attention(configuration, score_weights))
 
 
+@checked
 def missed(
     configuration: Configuration,
     value_weights: Float[Tensor, "K seeds D D"],

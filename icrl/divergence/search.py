@@ -72,7 +72,8 @@ def hill_climb(
         rng: source of randomness.
 
     Returns:
-        The objective reached, features, transition, discount, of each climber.
+        The objective reached, features, transition, discount, of each climber; the objective is ``inf`` where
+        the chain was never unstable inside the bounds of the walk.
     """
     if objective not in ("coarse", "sharp"):
         raise ValueError(f"objective is {objective!r}; it must be 'coarse' or 'sharp'")
@@ -189,6 +190,11 @@ def tightest(*, climbers: int, steps: int, instances: int, seed: int) -> list[di
 @checked
 def exact(row: dict[str, str]) -> ExactChain:
     """The chain in a row of ``divergence-tightest.csv``, its decimals taken as exact."""
+    missing = {"num_states", "features", "transition", "discount"} - set(row)
+    if missing:
+        raise ValueError(
+            f"row has no {', '.join(sorted(missing))}; it must be one of divergence-tightest.csv"
+        )
     size = int(row["num_states"])
     features, transition = (
         np.reshape(row[key].split(), (size, -1)).tolist() for key in ("features", "transition")

@@ -89,6 +89,8 @@ def smooth_chain(
     """
     w = [rational("weights", entry) for entry in weights]
     y = [rational("values", entry) for entry in values]
+    if not y:
+        raise ValueError("values is empty; it must have one entry for each state")
     small = 1 / (fmpq(2) ** smoothness * max(abs(value) for value in y))
     large = fmpq(2) ** (3 * smoothness)
     flat = [[0, small * value] for value in y]

@@ -264,6 +264,8 @@ def fitted_response(
     basis = krylov(context.transition, varying, configuration.discount, configuration.num_layers)
     basis = torch.cat([basis, mean[..., None].expand_as(basis[..., :1])], -1)[0]
     basis = torch.take_along_dim(basis, tasks.states[0, :, -1:, None], -2)[:, 0]
+    if values.shape[-1] != len(basis):
+        raise ValueError(f"values has shape {tuple(values.shape)}; its last axis must be {len(basis)}")
     solution = torch.linalg.lstsq(basis, values.mT).solution
     residual = values - (basis @ solution).mT
     alone = basis[:, -1]  # the mean reward
@@ -287,7 +289,7 @@ def krylov(
     transition: Float[Tensor, "*b S S"], reward: Float[Tensor, "*b S"], discount: float, length: int
 ) -> Float[Tensor, "*b S k"]:
     """``(gamma P)^k r`` for ``k = 0 .. length - 1``, as columns."""
-    columns = [reward[..., None]]
+    columns = [reward[..., None].to(transition)]
     for _ in range(length - 1):
         columns.append(discount * transition @ columns[-1])
     return torch.cat(columns, -1)

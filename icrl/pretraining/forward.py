@@ -95,7 +95,7 @@ def table_layers(
     num_layers: int,
     attention: Attention = "softmax",
 ) -> Iterator[Tensor]:
-    """The same, one layer after the other, each ``(*d, S)``."""
+    """The same, one layer after the other, each ``(*d, S)``; infinite where values explode."""
     a, b, c = rows[..., None, None].unbind(-3)
     matching, successor = table_operators(scores, context, attention)
     step = discount * b * successor + c * matching
@@ -124,6 +124,11 @@ def token_values(
     the last layer is computed for the query only. Linear attention costs ``O(N D^2)`` a layer, since
     ``(Z Z') A Z`` never needs the scores.
     """
+    if not prompt.dtype == value_weights.dtype == score_weights.dtype:
+        raise ValueError(
+            f"prompt is {prompt.dtype}, value_weights {value_weights.dtype}, score_weights "
+            f"{score_weights.dtype}; they must be of one dtype"
+        )
     n, zero = prompt.shape[-1] - 1, None
     for layer in range(num_layers):
         value = value_weights[layer % len(value_weights)]

@@ -70,7 +70,7 @@ def coefficients(
 
     Returns:
         The coefficients ``c_0 .. c_degree`` and the price, and the share of the variance that is explained
-        beyond the price alone.
+        beyond the price alone; NaN where the price alone explains everything.
     """
     terms = basis(empirical(prompts.counts), discount, degree).to(operator)
     scale = prompts.weight.to(operator).sqrt()[..., None]

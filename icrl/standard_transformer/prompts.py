@@ -111,6 +111,8 @@ def draw_prompts(
     """
     if not kinds:
         raise ValueError("kinds is empty; give at least one kind of world")
+    if not len(batch):
+        raise ValueError("batch is empty; it must have at least one axis")
     if not gaussian and num_names < num_states:
         raise ValueError(f"num_names is {num_names}; {num_states} states need as many names")
     valid.count("num_names", num_names, 1)

@@ -53,6 +53,6 @@ def test_the_construction_is_aligned_and_closes_what_its_updater_closes(monkeypa
 def test_tables_that_are_no_blocks(shape):
     with pytest.raises(
         ValueError,
-        match=r"table has shape .*; it(s axis m)? must (be \(2 d|have length 3)",
+        match=r"block has shape .*; it(s axis m)? must (be \(2 d|have length 3)",
     ):
         unpack_block(np.zeros(shape))
