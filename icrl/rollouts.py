@@ -70,11 +70,8 @@ def rollout_batch(
     """
     if not processes:
         raise ValueError("processes is empty; give at least one")
-    for index, process in enumerate(processes):
-        if not hasattr(process, "cumulative_transition"):
-            raise ValueError(
-                f"processes[{index}] is {valid.short(process)}; it must be a MarkovDecisionProcess"
-            )
+    if not all(hasattr(process, "cumulative_transition") for process in processes):
+        raise ValueError("processes must all be instances of MarkovDecisionProcess")
     shapes = {process.reward.shape for process in processes}
     if len(shapes) > 1:
         raise ValueError(f"processes have the sizes (S, A) {sorted(shapes)}; they must be the same")

@@ -286,10 +286,7 @@ def fixed_point(
         )
     visited, process = empirical_process(label[states], rewards, discount)
     limit = np.empty(len(distinct))
-    try:
-        limit[visited] = process.value()
-    except ValueError as error:  # of the empirical chain, which is not the caller's
-        raise ValueError(f"rewards and discount: {error}") from error
+    limit[visited] = process.value()
     unseen = np.setdiff1d(np.arange(len(distinct)), visited)
     if len(unseen):
         matching = matching_matrix(distinct, label[states])[:, visited]

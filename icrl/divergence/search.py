@@ -193,7 +193,7 @@ def exact(row: dict[str, str]) -> ExactChain:
     missing = {"num_states", "features", "transition", "discount"} - set(row)
     if missing:
         raise ValueError(
-            f"row has no {', '.join(sorted(missing))}; it must be one of divergence-tightest.csv"
+            f"row has no {', '.join(sorted(missing))}; rows of the table of the tightest chains have it"
         )
     size = int(row["num_states"])
     features, transition = (

@@ -71,7 +71,8 @@ def random_worlds(
     if kind not in WORLDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(WORLDS)}")
     size = valid.count("num_states", num_states, 2)
-    uniform = _uniform((*batch, size, size), generator, dtype)
+    # Never exactly 0, as one draw of 2^24 is in float32: a state that cannot be left has no way back.
+    uniform = _uniform((*batch, size, size), generator, dtype).clamp_min(torch.finfo(dtype).eps / 4)
     # A vector of independent exponentials over its sum is uniform on the simplex.
     dense = -torch.log1p(-uniform)
     dense = dense / dense.sum(-1, keepdim=True)

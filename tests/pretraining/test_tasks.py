@@ -84,6 +84,17 @@ def test_extreme_draws_never_land_on_an_impossible_state(draw, monkeypatch):
     assert (sample_states(rows, 3, generator(), rows[:, 0]) == expected).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["boyan", "loop", "random"])
+def test_a_draw_of_zero_leaves_the_way_back_open(kind, dtype, monkeypatch):
+    """One draw of 2^24 is exactly 0 in float32: among millions of worlds it comes."""
+    monkeypatch.setattr(tasks, "_uniform", lambda shape, *rest: torch.rand(shape, dtype=dtype).mul_(0))
+    worlds = tasks.random_worlds(kind, (3,), 4, torch.Generator().manual_seed(0), dtype)
+    mu = worlds.stationary_distribution()
+    assert (mu > 0).all()
+    assert torch.allclose((mu[:, None] @ worlds.transition)[:, 0], mu)
+
+
 def test_tasks_are_stationary_with_features_of_the_stated_size():
     """Skewed chains: the first state and the query have the law mu, which is far from uniform."""
     c = Configuration(num_states=3, num_features=5, inverse_temperature=2.5, num_transitions=7)
