@@ -66,8 +66,7 @@ def _rule(hint, of=None):
     if hint is float:
         return lambda name, value, sizes: valid.number(name, value)
     if hint is int:
-        least = 0 if of == "seed" else -np.inf
-        return lambda name, value, sizes: valid.count(name, value, least)
+        return lambda name, value, sizes: valid.count(name, value, 0 if of == "seed" else -np.inf)
     if origin in (tuple, list, collections.abc.Sequence) and inner:
         return _sequence_rule(inner if origin is tuple and inner[-1] is not ... else inner[:1])
     kind = origin or hint
