@@ -3,6 +3,7 @@
 `make test` takes 300 calls, drawn by Hypothesis; `make fuzz` ten thousand (FUZZ_CALLS).
 """
 
+import contextlib
 import os
 import resource
 
@@ -14,6 +15,15 @@ from hypothesis import strategies as st
 import icrl
 
 FACE = fuzz.face()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def elsewhere(tmp_path_factory):
+    """What saves is given names of files, too."""
+    with contextlib.chdir(tmp_path_factory.mktemp("fuzz")):
+        yield
+
+
 CALLS = int(os.environ.get("FUZZ_CALLS", "300"))
 KINDS = st.one_of(st.none(), st.sampled_from([*fuzz.BAD, *fuzz.CHANGES]))
 
