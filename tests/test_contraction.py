@@ -157,7 +157,9 @@ def test_refuses_population():
         con.population_matching(np.eye(3), np.array([0.5, 0.5]))
     with pytest.raises(ValueError, match=r"distribution sums to 1\.5"):
         con.population_matching(np.eye(3), np.full(3, 0.5))
-    with pytest.raises(ValueError, match=r"distribution has shape \(3,\); it must be \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"features has .* axis S must have length 3, as process\.transition"
+    ):
         con.population_iteration_matrix(np.eye(2), process)
     with pytest.raises(ValueError, match="step_size is -1; it must be positive"):
         con.population_iteration_matrix(np.eye(3), process, step_size=-1)

@@ -266,6 +266,7 @@ def fitted_response(
     basis = torch.take_along_dim(basis, tasks.states[0, :, -1:, None], -2)[:, 0]
     if values.shape[-1] != len(basis):
         raise ValueError(f"values has shape {tuple(values.shape)}; its last axis must be {len(basis)}")
+    values = values.to(basis)
     solution = torch.linalg.lstsq(basis, values.mT).solution
     residual = values - (basis @ solution).mT
     alone = basis[:, -1]  # the mean reward
