@@ -60,7 +60,7 @@ class TaskDistribution:
 
     def __post_init__(self):
         processes = tuple(self.processes)
-        if not processes:
+        if len(processes) == 0:
             raise ValueError("processes is empty; give at least one")
         for i, process in enumerate(processes):
             if not isinstance(process, MarkovRewardProcess):
