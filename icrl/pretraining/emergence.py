@@ -99,7 +99,7 @@ def squared_errors(
 @checked
 def at_query(values: Float[Tensor, "seeds B S"], tasks: Tasks) -> Float[Tensor, "seeds B"]:
     """The entry of the query state."""
-    if values.shape[:-1] != tasks.states.shape[:-1]:
+    if values.shape != (*tasks.states.shape[:-1], tasks.worlds.reward.shape[-1]):
         raise ValueError(
             f"values has shape {tuple(values.shape)}; it must be {tuple(tasks.worlds.reward.shape)}"
         )
