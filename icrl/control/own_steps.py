@@ -39,7 +39,7 @@ OWN: dict[str, tuple[Callable[[float, float], Updater], tuple[float, ...]]] = {
 }
 """Learners by name: what to make of a step size and of the largest return, and the step sizes tried."""
 
-SERVED = ("lake", "slippery lake", "large lake", "cliff", "taxi")
+SERVED = ("lake",)
 """The worlds; for random ones see :mod:`icrl.control.softmax_comparison`."""
 
 
@@ -91,5 +91,5 @@ def own_step_row(
     A task of ``book/sweeps/control.py``; worlds and draws are those of the comparison at one step size.
     """
     updater = OWN[learner][0](step_size, WORLDS[world].largest)
-    last = evaluate(world, learner, updater, seed, runs=runs, windows=windows, end=True)
-    return last[0] | {"step_size": step_size}
+    last = evaluate(world, learner, updater, seed, runs=runs, windows=windows)[-1]
+    return last | {"step_size": step_size}
