@@ -42,7 +42,7 @@ def test_rows_of_a_learner(small):
 def test_collapsed_runs_are_counted(monkeypatch, small):
     learn = comparison.control
     collapsed = np.array([1, 3, 0])  # after which window each of the three runs was lost; 0: never
-    monkeypatch.setattr(comparison, "control", lambda *a, **k: replace(learn(*a, **k), collapsed=collapsed))
+    monkeypatch.setattr(comparison, "control", lambda *a, **k: learn(*a, **k)._replace(collapsed=collapsed))
     rows = evaluate("random", "SARSA", Tabular("sarsa", 0.3), 0)
     assert [row["collapsed"] for row in rows] == [0, 1, 2]
 
