@@ -12,7 +12,8 @@ Everything is remembered in `_build/mutation`: which test reaches which function
 file, by running it with every function marked), and the verdict on each mutant until its module changes (a
 survivor is tried again when any test has changed). One process that has loaded the big libraries, but not the
 package, forks for each mutant and runs there the tests that reach the changed function, those of the module's
-own test file first, then the fastest first, until one fails. Tests of the book's pages do not count.
+own test file first, then the fastest first, then the claims at seed 0, until one fails. Tests of the book's
+pages do not count.
 
 (Of the well-kept libraries, cosmic-ray starts an interpreter for each mutant, which here means seconds of
 imports; mutmut leaves decorated functions, defaults of classes and constants of modules alone.)
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 MEMORY = ROOT / "_build" / "mutation"
 LEFT_OUT = {"__init__", "__main__", "plots"}  # the face, the command line, pictures
 BOOK = {"test_exercises_flow_and_blocks.py", "test_exercises_of_softmax_td.py", "test_sweeps.py"}
-REPEATED = "test_table.py"  # the same claims as their own tests, which are faster
+TABLE = ROOT / "tests" / "claims" / "test_table.py"  # every claim, and what it looks at: slow, so last
 LIBRARIES = (
     "numpy scipy.stats scipy.optimize scipy.integrate scipy.signal torch sympy flint jaxtyping gymnasium"
 )
@@ -214,13 +215,14 @@ def mutated(mutant):
 
 
 def marked(name, path):
-    """The syntax tree of a module in which every function tells that it is called."""
+    """The syntax tree of a module in which every function tells that it is called, and none remembers."""
     tree = ast.parse(path.read_text())
 
     def mark(node, function=""):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.FunctionDef | ast.ClassDef):
                 inside = f"{function}.{child.name}".strip(".")
+                child.decorator_list = [d for d in child.decorator_list if "lru_cache" not in ast.unparse(d)]
                 mark(child, inside)
                 if isinstance(child, ast.FunctionDef):
                     call = ast.parse(f"__reached__({f'{name}:{inside}'!r})").body
@@ -349,9 +351,14 @@ def run(files, chooser, finder, cpu_seconds, *options):
 
 
 def test_files():
-    """All but those of pages, and this project's own benches."""
+    """All but those of pages, and the table of claims."""
     every = sorted((ROOT / "tests").rglob("test_*.py"))
-    return [p for p in every if (p.parent.name != "book" or p.name in BOOK) and p.name != REPEATED]
+    return [p for p in every if (p.parent.name != "book" or p.name in BOOK) and p != TABLE]
+
+
+def claims():
+    """What the table of claims looks through."""
+    return sorted((ROOT / "icrl" / "claims").glob("*.py"))
 
 
 def digest(*paths):
@@ -376,7 +383,7 @@ def reach(files):
     wanted = set(modules())
     finder = Finder(lambda name, path: marked(name, path) if path in wanted else None)
     for path, name in zip(files, names, strict=True):
-        now = digest(path)
+        now = digest(*watched(path))
         if known.get(name, {}).get("digest") != now:
             start = time.monotonic()
             code, tests, failed = run([path], Chooser(), finder, 900)
@@ -390,9 +397,14 @@ def reach(files):
     return {name: known[name]["tests"] for name in names}
 
 
+def watched(path):
+    """The files that decide what the tests of this one reach."""
+    return [path, *claims()] if path == TABLE else [path]
+
+
 def is_known(path):
     """Whether what the tests of this file reach is remembered."""
-    return recall("reach.json").get(str(path.relative_to(ROOT)), {}).get("digest") == digest(path)
+    return recall("reach.json").get(str(path.relative_to(ROOT)), {}).get("digest") == digest(*watched(path))
 
 
 def imports(path):
@@ -410,18 +422,19 @@ def imports(path):
 
 @functools.cache
 def distances(module):
-    """How many imports lie between each test file and a module, where they lead there at all."""
+    """How many imports lie between each test file and a module, if they lead there; the table comes last."""
     graph = {module_name(p): imports(p) for p in sorted((ROOT / "icrl").rglob("*.py"))}
     far, edge = {module: 0}, {module}
     while edge:
         edge = {name for name, used in graph.items() if name not in far and used & edge}
         far |= dict.fromkeys(edge, max(far.values()) + 1)
     found = {path: [far[name] for name in imports(path) if name in far] for path in test_files()}
+    found[TABLE] = [far[name] + 1 for name in map(module_name, claims()) if name in far]
     return {path: min(steps) for path, steps in found.items() if steps}
 
 
 def stages(mutant, own_only):
-    """Lists of tests to run one after the other: of the module's own file, then of the nearest others."""
+    """Lists of tests to run one after the other: of the module's own file, of the nearest others, claims."""
     name = Path(*mutant.module.split(".")[1:])
     own = ROOT / "tests" / name.with_name(f"test_{name.name}.py")
     far = distances(mutant.module)
@@ -430,7 +443,8 @@ def stages(mutant, own_only):
         yield [str(own.relative_to(ROOT))], SECONDS
         return
     groups += [[p for p in far if p != own and far[p] == 0]]
-    groups += [[p for p in far if far[p] > 0 and p.parent.name in ("claims", own.parent.name)]]
+    farther = [p for p in far if far[p] > 0 and p.parent.name in ("claims", own.parent.name)]
+    groups += [[p for p in farther if p != TABLE], [p for p in farther if p == TABLE]]
     for files in groups:
         if files == [own] and not is_known(own):
             yield [str(own.relative_to(ROOT))], SECONDS  # most mutants die here, in whatever order
@@ -448,8 +462,8 @@ def stages(mutant, own_only):
                 if any(p == place or p.startswith(place if place[-1] == ":" else f"{place}.") for p in places)
             }
             hits |= hit
-            # What a fixture or a cache reached for one test holds for the others of its file.
-            if hit or files == [own]:
+            # What a fixture reached for one test holds for the others of its file.
+            if (hit and files != [TABLE]) or files == [own]:
                 near |= {test: seconds for test, (seconds, _) in tests.items() if test not in hit}
         chosen, total = [], 0.0
         for test in [*sorted(hits, key=hits.get), *sorted(near, key=near.get)]:
@@ -507,7 +521,7 @@ def main():
 
     for library in LIBRARIES.split():
         importlib.import_module(library)
-    tests_now, tool = digest(*test_files()), digest(Path(__file__))
+    tests_now, tool = digest(*test_files(), TABLE, *claims()), digest(Path(__file__))
     known, count, survivors = recall("verdicts.json"), {}, []
     for i, m in enumerate(sample):
         key = f"{tool} {m.module} {digest(module_path(m.module))} {m.number}" + " own" * options.own

@@ -44,3 +44,9 @@ def test_a_mutant_is_loaded_and_nothing_else():
     assert spec.loader.get_code("icrl.tables").co_names == ("x",)
     assert finder.find_spec("icrl.mrp") is None
     assert finder.find_spec("numpy") is None
+
+
+def test_claims_see_what_they_use():
+    """The table of claims, which names no module itself, is among the tests of whatever a claim uses."""
+    assert mutation.TABLE in mutation.distances("icrl.mrp")
+    assert mutation.TABLE not in mutation.distances("icrl.depth.measure_that_is_not_there")

@@ -5,17 +5,26 @@ check draws at seed 0, which grows with the number of its instances. So no toler
 looks at less without a line in a diff. That each claim holds is seen here, once; the files beside this one
 see it fail. A new or changed claim: paste the row that the failing test prints,
 in the order of the alphabet, or run `python tests/claims/test_table.py ID ...`.
+
+The notebook of the claims page would compute all of this again. Its cells are run here instead, on the same
+evidence, and nbval leaves it out (Makefile).
 """
 
+import ast
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from icrl.claims import CLAIMS
+from icrl import claims
+from icrl.claims import CLAIMS, Claims
 
 TABLE = Path(__file__).with_name("table.txt")
+PAGE = Path(__file__).parents[2] / "book" / "claims.ipynb"
+SEEN = {}  # evidence and row at seed 0, by id
 MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # of PCG64, a linear congruential generator at heart
 
 
@@ -37,12 +46,15 @@ def draws(before, after):
 
 
 def examine(claim):
-    """The evidence at seed 0, and the row of the claim."""
+    """The evidence at seed 0, and the row of the claim; computed once."""
+    if claim.id in SEEN:
+        return SEEN[claim.id]
     rng = claim.generator(0)
     before = rng.bit_generator.state
     evidence = claim.check(rng)
     count = draws(before, rng.bit_generator.state)
     row = f"{claim.id:<30} {claim.kind:<9} {evidence.tolerance:<7g} {claim.risk:<7g} {count}"
+    SEEN[claim.id] = evidence, row
     return evidence, row
 
 
@@ -54,6 +66,48 @@ def test_row(claim):
     assert rows().get(claim.id) == row, (
         f"the row of this claim is now, to be pasted into {TABLE.name}:\n{row}"
     )
+
+
+def known(claim):
+    """The claim whose check looks up what it has seen, if it is asked for seed 0."""
+
+    def check(rng):
+        assert rng.bit_generator.state == claim.generator(0).bit_generator.state
+        return examine(claim)[0]
+
+    return replace(claim, check=check)
+
+
+def lines(text):
+    """A text of a notebook, which may be a list of lines."""
+    return "".join(text)
+
+
+def run_cell(source, names):
+    """The value of a cell's last line, if that is an expression."""
+    tree = ast.parse(source)
+    last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    return eval(compile(last, "cell", "eval"), names) if last else None
+
+
+def test_page(monkeypatch, capsys):
+    """The cells of the page, on the evidence of above, show what the committed notebook shows."""
+    monkeypatch.setattr(claims, "CLAIMS", Claims(*map(known, CLAIMS)))
+    names, compared = {}, set()
+    for cell in json.loads(PAGE.read_text())["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        value, printed = run_cell(lines(cell["source"]), names), capsys.readouterr().out
+        shown = {output["output_type"]: output for output in cell["outputs"]}
+        assert lines(shown.pop("stream", {"text": ""})["text"]) == printed
+        result = shown.pop("execute_result", None)
+        assert (result is None) == (value is None)
+        if result:
+            assert lines(result["data"]["text/markdown"]) == value.data
+        assert not shown
+        compared |= {output["output_type"] for output in cell["outputs"]}
+    assert compared == {"stream", "execute_result"}
 
 
 def test_no_row_without_a_claim():
