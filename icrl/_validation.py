@@ -10,9 +10,8 @@ def array(name, value, ndim=None):
         raise ValueError(f"{name} has shape {result.shape}; it must have {ndim} axes")
     if result.size == 0:
         raise ValueError(f"{name} has shape {result.shape}; no axis may be empty")
-    bad = np.argwhere(~np.isfinite(result))
-    if len(bad):
-        where = tuple(int(i) for i in bad[0])
+    if not np.isfinite(result).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise ValueError(f"{_entry(name, where)} is {result[where]}; every entry must be finite")
     return result
 
@@ -191,9 +190,9 @@ def tensor(name, value, finite=True):
 
 
 def broadcastable(**shapes):
-    """Refuses batch dimensions that do not broadcast together, given by the names of their owners."""
+    """What batch dimensions broadcast to, given by the names of their owners; refused if they do not."""
     try:
-        np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
+        return np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
     except ValueError:
         owners = ", ".join(f"{name} has {tuple(shape)}" for name, shape in shapes.items())
         raise ValueError(f"batch dimensions must broadcast together; {owners}") from None
