@@ -261,5 +261,5 @@ def _window(given):
             raise ValueError(f"{name} has shape {found}; it must end in {shape}, to fit phi")
     batches = {name: x.shape[: x.ndim - axes[name]] for name, x in arrays.items()}
     valid.broadcastable(**batches)
-    batch = torch.broadcast_shapes(*batches.values())
+    batch = np.broadcast_shapes(*batches.values())  # torch.broadcast_shapes loads seconds of modules
     return {name: x.expand(*batch, *expected[name]) for name, x in arrays.items()}
