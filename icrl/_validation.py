@@ -196,9 +196,9 @@ def tensor(name, value, finite=True):
 
 
 def broadcastable(**shapes):
-    """Refuses batch dimensions that do not broadcast together, given by the names of their owners."""
+    """What batch dimensions broadcast to, given by the names of their owners; refused if they do not."""
     try:
-        np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
+        return np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
     except ValueError:
         owners = ", ".join(f"{name} has {tuple(shape)}" for name, shape in shapes.items())
         raise ValueError(f"batch dimensions must broadcast together; {owners}") from None
