@@ -127,17 +127,19 @@ def constants(rng):
                 (1 - expected) * (1 - off) * process.stationary_distribution().min() * np.sqrt(n)
             )
             errors += [abs(bound.rate / expected - 1), abs(bound.floor / floor - 1) if floor else bound.floor]
-        errors.append(abs(bound.rate - (1 - 2 * margin)) / 10**3)
-    return Evidence(largest(errors), 1e-8, "60 tasks, three lengths each; the limit within 1e-5")
+        errors.append(abs(bound.rate - (1 - 2 * margin)) - off)  # what is left of it: 4m(1-m) off at most
+    return Evidence(largest(errors), 1e-8, "60 tasks, three lengths each, the last beyond 1e18")
 
 
 def theorem_2(rng):
     """The bound with all constants, where it first has the paper's rate and on contexts 50 times longer.
 
-    A bound that gives away too much is refused as well: sampled contexts must use up a part of it.
+    A bound that gives away too much is refused as well: sampled contexts must use up a part of it. Chains of
+    two states miss the count of their visits once in several hundred contexts, which delta allows: so up to
+    three failures of 90 pass.
     """
     runs, failures, delta, used = 0, 0, 0.1, {"rate": 0.0, "floor": 0.0}
-    while runs < 40:
+    while runs < 90:
         process, features = random_task(rng, sharp=True)
         if runs % 4 == 3:  # without a discount nothing but attention counts, and the rate is attained
             process = MarkovRewardProcess(process.transition, process.reward, 0.0)
@@ -184,8 +186,8 @@ def theorem_2(rng):
 
 CLAIMS = Claims(
     *(
-        Claim(name, source, statement, kind, "sec-ct-theorem-2", check)
-        for name, source, statement, kind, check in (
+        Claim(name, source, statement, kind, "sec-ct-theorem-2", check, *risk)
+        for name, source, statement, kind, check, *risk in (
             (
                 "theorem-2-recursion",
                 "ours, towards Theorem 2 of Xie et al. (2026)",
@@ -226,6 +228,7 @@ CLAIMS = Claims(
                 r"probability at most $\delta=0.1$, and long contexts use up a part of its rate and floor.",
                 "bound",
                 theorem_2,
+                1e-5,
             ),
         )
     )
