@@ -127,8 +127,9 @@ def constants(rng):
                 (1 - expected) * (1 - off) * process.stationary_distribution().min() * np.sqrt(n)
             )
             errors += [abs(bound.rate / expected - 1), abs(bound.floor / floor - 1) if floor else bound.floor]
-        errors.append(abs(bound.rate - (1 - 2 * margin)) / 10**3)
-    return Evidence(largest(errors), 1e-8, "60 tasks, three lengths each; the limit within 1e-5")
+        # In a chain that hardly moves even these counts are off: the rate is as near its limit as they allow.
+        errors.append(max(0.0, abs(bound.rate - (1 - 2 * margin)) - off / (1 - off)))
+    return Evidence(largest(errors), 1e-8, "60 tasks, three lengths each; the limit as near as counts allow")
 
 
 def theorem_2(rng):
@@ -136,7 +137,7 @@ def theorem_2(rng):
 
     A bound that gives away too much is refused as well: sampled contexts must use up a part of it.
     """
-    runs, failures, delta, used = 0, 0, 0.1, {"rate": 0.0, "floor": 0.0}
+    runs, failures, astray, delta, used = 0, 0, 0, 0.1, {"rate": 0.0, "floor": 0.0}
     while runs < 40:
         process, features = random_task(rng, sharp=True)
         if runs % 4 == 3:  # without a discount nothing but attention counts, and the rate is attained
@@ -155,15 +156,16 @@ def theorem_2(rng):
         if len(visits) < size:
             runs, failures = runs + 1, failures + 1
             continue
-        # The two events of the proof that may fail with probability delta, and what follows from them.
+        # The two events of the proof, which may fail with probability delta; then what follows from them,
+        # and is seldom false where they fail.
         root = np.sqrt(np.log(4 * size / delta) / 2 * n)
         off = journeys(process) * (1 + root) / n
         holds = (np.abs(visits - n * mu) <= off * n * mu + 1e-9).all()
         noise = visits * ((transition - process.transition) @ value)
-        holds &= (np.abs(noise) <= np.ptp(value) * root + 1e-12).all()
+        astray += not (holds and (np.abs(noise) <= np.ptp(value) * root + 1e-12).all())
         matrix = np.eye(size) - matching @ (np.eye(size) - gamma * transition)
         norm = np.abs(matrix).sum(axis=1).max()
-        holds &= norm <= bound.rate + 1e-12
+        holds = norm <= bound.rate + 1e-12
         step = gamma * np.abs(matching @ (noise / visits)).max()
         holds &= step <= (1 - bound.rate) * bound.floor + 1e-12
         used["rate"] = max(used["rate"], (norm - gamma) / (bound.rate - gamma))
@@ -177,7 +179,8 @@ def theorem_2(rng):
             v = v + matching @ (process.reward + gamma * transition @ v - v)
         runs, failures = runs + 1, failures + (not holds)
     share = ", ".join(f"{100 * x:.0f} % of the {part}" for part, x in used.items())
-    error = upper_end(failures, runs) if min(used["rate"] / 0.5, used["floor"] / 0.08) > 1 else np.inf
+    error = max(upper_end(failures, runs), astray / runs)
+    error = error if min(used["rate"] / 0.5, used["floor"] / 0.08) > 1 else np.inf
     seen = f"{failures} of {runs} contexts fail; the worst uses up {share}; error: 95 % upper end"
     return Evidence(error, delta, seen)
 
@@ -189,6 +192,7 @@ CLAIMS = Claims(
             (
                 "theorem-2-recursion",
                 "ours, towards Theorem 2 of Xie et al. (2026)",
+                "On a context that visits every state, "
                 r"$e_{l+1} = (I-\widehat M+\gamma\widehat P_n)e_l + \gamma(\widehat P_n-\widehat MP)v^\pi$ "
                 r"for the error $e_l=v_l-v^\pi$, from every start.",
                 "identity",
@@ -197,6 +201,7 @@ CLAIMS = Claims(
             (
                 "theorem-2-norm",
                 "first inequality Xie et al. (2026), App. D; second ours",
+                "On a context that visits every state, "
                 r"$\lVert I-\widehat M+\gamma\widehat P_n\rVert_\infty\le2(1-\min_s\widehat M(s,s))+\gamma$, "
                 r"and $\lVert(\widehat P_n-\widehat MP)v^\pi\rVert_\infty\le"
                 r"\lVert(\widehat P-P)v^\pi\rVert_\infty$.",
