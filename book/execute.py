@@ -79,7 +79,8 @@ def about(path, notebook):
     """The first cell: what this is, what it needs, where it is a page of the book."""
     settings = yaml.safe_load((BOOK.parent / "_config.yml").read_text())["sphinx"]["config"]
     address = settings["icrl_repository"]
-    source = f"git+{address}" if address else "PATH/TO/THE/REPOSITORY"  # this copy does not know its address
+    # Without an address there is this copy, whose folder `book` is where a notebook is opened.
+    where, source = ("on Colab or in", f"git+{address}") if address else ("in", "..")
     pages = settings.get("html_baseurl") or "../_build/html"
     text = "\n".join(cell.source for cell in notebook.cells)
     title = re.search(r"^# (.*)$", text, re.MULTILINE)[1]
@@ -87,8 +88,8 @@ def about(path, notebook):
     page = f"{pages}/book/{path.stem}.html"
     text = (
         f"**{title}**, from *In-context RL, executable*. As a [page]({page}) its cross-references are links. "
-        f"It needs the package `icrl`{data}; `make lab` has them. On Colab, or in a bare kernel, run "
-        f"this first:\n\n```\n%pip install {source}\n```"
+        f"It needs the package `icrl`{data}; `make lab` has them. Opened {where} a bare kernel, run this "
+        f"first:\n\n```\n%pip install {source}\n```"
     )
     return made("about", "about", text)
 

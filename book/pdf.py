@@ -1,8 +1,8 @@
 """One PDF of the whole book: `make pdf`. Needs the built book (`make book`) and Chromium (`make browser`).
 
 The articles of all pages, in the order of the table of contents, go into one page, whose links lead to each
-other; Chromium prints it, with an outline. Folded proofs and solutions are open in print, hidden code stays
-hidden.
+other; Chromium prints it, with an outline and a numbered table of contents. Folded proofs and solutions are
+open in print, hidden code stays hidden.
 """
 
 import base64
@@ -27,11 +27,26 @@ FRAME = """<!DOCTYPE html>
 <style>
 @page {{ size: A4; margin: 18mm 17mm 20mm; @bottom-center {{ content: counter(page); font: 9pt serif }} }}
 @page :first {{ @bottom-center {{ content: "" }} }}
-html, body {{ font-size: 10.5pt; height: auto; background: #fff; }}
+html, body {{ font-size: 9.5pt; line-height: 1.5; height: auto; background: #fff; }}
 article.bd-article {{ break-before: page; padding: 0; }}
+article.bd-article h1 {{ font-size: 2.2em; }}
+article.bd-article h2 {{ font-size: 1.6em; margin-top: 1.6rem; }}
+article.bd-article h3 {{ font-size: 1.25em; margin-top: 1.2rem; }}
 nav.printed {{ break-before: page; }}
-nav.printed a {{ color: inherit; text-decoration: none; }}
+nav.printed a {{ color: inherit; text-decoration: none; display: flex; gap: 0.4em; }}
+nav.printed a i {{ flex: 1; border-bottom: 1px dotted #888; margin-bottom: 0.3em; }}
 nav.printed ul {{ list-style: none; padding-left: 1.2em; }}
+nav.printed p {{ font-weight: 600; margin: 1em 0 0.3em; }}
+/* What is looked up rather than read is set closer. */
+#api {{ font-size: 0.86em; line-height: 1.35; }}
+#api h2 {{ margin: 1.2em 0 0.4em; }} #api h3 {{ margin: 1em 0 0.3em; }}
+#api p, #api ul {{ margin: 0 0 0.3em; }}
+#api dl.py {{ margin: 0 0 0.5em; }} #api dl.py dd {{ margin: 0 0 0 1.2em; }}
+#api dt.sig {{ overflow: visible; break-after: avoid; }}
+#api .viewcode-link {{ display: none; }}
+#api dl.field-list {{ display: grid; grid-template-columns: 7em 1fr; margin: 0 0 0.3em; }}
+#api dl.field-list > dt {{ background: none; padding: 0; }} #api dl.field-list > dd {{ margin: 0; }}
+#api dl.field-list ul {{ padding-left: 0; list-style: none; }}
 header.printed {{ text-align: center; padding-top: 30%; }}
 header.printed img {{ width: 70%; }}
 </style></head>
@@ -40,6 +55,10 @@ header.printed img {{ width: 70%; }}
 <nav class="printed" aria-label="Contents"><h2>Contents</h2>{contents}</nav>
 {articles}
 </main></body></html>"""
+NUMBER_CONTENTS = """
+for (const place of document.querySelectorAll("[data-page]"))
+  place.textContent = arguments[0][place.dataset.page] ?? "";
+"""
 SUBTITLE = "Companion to two papers on reinforcement learning by transformers"
 
 
@@ -92,7 +111,10 @@ def whole():
     names = [name for part in parts.values() for name in part]
     contents = ""
     for part, pages in parts.items():
-        lines = "".join(f'<li><a href="#{name}">{title_of(name)}</a></li>' for name in pages)
+        lines = "".join(
+            f'<li><a href="#{name}">{title_of(name)}<i></i><span data-page="{name}">000</span></a></li>'
+            for name in pages
+        )
         contents += f"<p>{html.escape(part)}</p><ul>{lines}</ul>"
     head = (PAGES / f"{names[0]}.html").read_text().partition("</head>")[0]
     kept = re.findall(r'<link[^>]*rel="stylesheet"[^>]*>', head)
@@ -107,6 +129,16 @@ def whole():
     )
 
 
+def pages_of(pdf):
+    """The page, counted from 1, of each place that a link leads to; Chromium writes these as plain text."""
+    kids = re.findall(rb"/Type /Pages\s+/Count \d+\s+/Kids \[(.*?)\]", pdf, re.DOTALL)
+    leaves = {number for number in re.findall(rb"(\d+) 0 obj\s+<</Type /Page\s", pdf)}
+    order = [number for list_ in kids for number in re.findall(rb"(\d+) 0 R", list_) if number in leaves]
+    counted = {number: place for place, number in enumerate(order, start=1)}
+    places = re.findall(rb"/([\w.#-]+) \[(\d+) 0 R /XYZ", pdf)
+    return {name.decode(): counted[number] for name, number in places if number in counted}
+
+
 def print_page(page, target):
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
@@ -115,7 +147,7 @@ def print_page(page, target):
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         driver.set_script_timeout(900)
-        driver.command_executor.set_timeout(900)
+        driver.command_executor.client_config.timeout = 900
         driver.get(page.as_uri())
         driver.execute_async_script(
             "const done = arguments[0];"
@@ -124,7 +156,11 @@ def print_page(page, target):
         )
         wishes = {"preferCSSPageSize": True, "printBackground": True, "generateDocumentOutline": True}
         wishes |= {"generateTaggedPDF": True}
-        target.write_bytes(base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", wishes)["data"]))
+        # Printed once to learn on which page each article begins, and again with these numbers.
+        for _ in range(2):
+            pdf = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", wishes)["data"])
+            driver.execute_script(NUMBER_CONTENTS, pages_of(pdf))
+        target.write_bytes(pdf)
     finally:
         driver.quit()
 

@@ -96,7 +96,7 @@ def _grouped_stages(prompt, num_sources, weights, num_layers, discount, head, re
     for layer in range(num_layers):
         value, score = weights(layer)
         if known is None or not torch.equal(known, score):
-            known, attend = score, _attend(kinds, kind[:num_sources], score[read][:, read], visits)
+            known, attend = score, _attend(kinds, score[read][:, read], visits)
         total = first
         if added is not None:
             total = first + visits * added
@@ -122,18 +122,12 @@ def _stage(prompt, added, kind, discount, head):
     return Stage(whole, current)
 
 
-def _attend(kinds, kind, score, visits):
+def _attend(kinds, score, visits):
     """What columns of each kind hear, from the sums of what their sources say: ``(*b, D, K)`` both."""
     if kinds.shape[1] ** 2 > LARGEST_SCORE_MATRIX:
         return StreamedWeights(kinds, score, visits)
-    weights = _grouped_weights(kinds, kind, score)
-    return lambda total: total @ weights
-
-
-def _grouped_weights(kinds, kind, score):
-    """Weight that a column of each kind gives to *one* source of each kind: ``(kinds, kinds)``."""
-    visits = torch.bincount(kind, minlength=kinds.shape[1]).to(kinds)
     # A kind that is no source weighs nothing; the largest score is moved to 0, as softmax does.
     scores = (kinds.mT @ score @ kinds).where(visits[:, None] > 0, -torch.inf)
     weights = (scores - scores.amax(0)).exp()
-    return weights / (visits @ weights)
+    weights = weights / (visits @ weights)  # that a column gives to *one* source of each kind
+    return lambda total: total @ weights

@@ -10,6 +10,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 BLOCK = 256
 """Rows and columns of a block of scores, half a megabyte in float64."""
@@ -33,40 +34,45 @@ class StreamedWeights:
         columns: the rows that the scores read, ``(r, K)``.
         score: ``A`` on those rows, ``(r, r)``.
         visits: how many sources each column stands for, ``(K,)``.
+        more: rows that are summed at once with the visits, into ``total``, ``(R, K)``.
     """
 
     def __init__(
-        self, columns: Float[Tensor, "r K"], score: Float[Tensor, "r r"], visits: Float[Tensor, " K"]
+        self,
+        columns: Float[Tensor, "r K"],
+        score: Float[Tensor, "r r"],
+        visits: Float[Tensor, " K"],
+        more: Float[Tensor, "R K"] | None = None,
     ):
-        self.sources, self.listening = (visits > 0).nonzero()[:, 0], score @ columns
-        self.heard, self.exact = BITS * columns, False
+        values = visits[None] if more is None else torch.cat([more, visits[None]])
+        self.sources, self.exact = (visits > 0).nonzero()[:, 0], False
+        self.heard, self.listening = _operands(columns, columns, score)
         self.symmetric = torch.equal(score, score.mT)
         if self.symmetric:
             self.shift = bound_of_scores(self.heard, self.listening).amax().expand(columns.shape[1])
-            self.sums = self._weigh(visits[None])[0]
-            if _kept(self.sums):
+            self.total = self._weigh(values)
+            if _kept(self.total[-1]):
                 return
         self.symmetric, self.heard = False, self.heard[:, self.sources]
         self.shift = bound_of_scores(self.heard, self.listening)
-        self.sums = self._weigh(visits[None])[0]
-        if not _kept(self.sums):
+        self.total = self._weigh(values)
+        if not _kept(self.total[-1]):
             self.shift, self.exact = largest_scores(self.heard, self.listening), True
-            self.sums = self._weigh(visits[None])[0]
+            self.total = self._weigh(values)
 
     def __call__(self, values: Float[Tensor, "*b R K"]) -> Float[Tensor, "*b R K"]:
         """``values @ W``; rows of ``values`` that are zero throughout cost nothing."""
         flat = values.reshape(-1, values.shape[-1])
         busy = flat.ne(0).any(-1).nonzero()[:, 0]
         result = torch.zeros_like(flat)
-        result[busy] = self._weigh(flat[busy]) / self.sums
+        result[busy] = self._weigh(flat[busy]) / self.total[-1]
         return result.reshape(values.shape)
 
     def _weigh(self, values):
         """``values @ exp(scores - shift)``."""
-        if self.symmetric:
-            return symmetric_sums(self.heard, self.listening, self.shift, values)
-        values = values[:, self.sources].contiguous()
-        return exponential_sums(self.heard, self.listening, self.shift, values, exact=self.exact)
+        kinds = {"exact": self.exact, "symmetric": self.symmetric}
+        values = values if self.symmetric else values[:, self.sources].contiguous()
+        return exponential_sums(self.heard, self.listening, self.shift, values, **kinds)
 
 
 class StreamedAttention(torch.autograd.Function):
@@ -80,16 +86,12 @@ class StreamedAttention(torch.autograd.Function):
     @staticmethod
     def forward(prompt, value, score, num_queries):
         """Arguments as in :func:`icrl.attention.softmax_attention`, without batch dimensions."""
-        sources = prompt[:, : prompt.shape[1] - num_queries]
-        heard, listening = _operands(sources, prompt, score)
-        values = torch.cat([sources, torch.ones_like(sources[:1])])
-        shift = bound_of_scores(heard, listening)
-        total = exponential_sums(heard, listening, shift, values)
-        if not _kept(total[-1]):
-            shift = largest_scores(heard, listening)
-            total = exponential_sums(heard, listening, shift, values, exact=True)
-        mean = total[:-1] / total[-1]
-        return value @ mean, mean, shift + total[-1].log2()
+        visits = torch.ones_like(prompt[0])
+        visits[prompt.shape[1] - num_queries :] = 0
+        weights = StreamedWeights(prompt, score, visits, visits * prompt)
+        sums = weights.total[-1]
+        mean = weights.total[:-1] / sums
+        return value @ mean, mean, weights.shift + sums.log2()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -121,16 +123,24 @@ class _StreamedGradient(torch.autograd.Function):
         if not (needed[0] or needed[2]):
             return of_prompt, of_value, of_score
         sources = prompt[:, : prompt.shape[1] - num_queries]
-        heard, listening = _operands(sources, prompt, score)
+        heard, listening = _operands(prompt, prompt, score)
         written = value.ne(0).any(1)
-        slopes = slope[written]
         # The slope of a score: its weight x (what its source says - what its column hears), along the slope.
         said = torch.cat([value[written] @ sources, torch.ones_like(sources[:1])])
-        along = torch.cat([slopes, -(slope * update).sum(0, keepdim=True)])
+        along = torch.cat([slope[written], -(slope * update).sum(0, keepdim=True)])
         whole = torch.ones_like(written) if needed[2] else score.ne(0).any(0)
-        of_said, of_heard, of_listening = _backward_sums(
-            (heard, listening, log_sums), (said, along, slopes), prompt[whole]
-        )
+        shift = bound_of_scores(heard, listening).amax().expand(log_sums.shape)
+        sums = (log_sums - shift).exp2()
+        few = len(said) * (whole.sum() + len(heard)) < 100  # more products than that cost more than blocks
+        if few and torch.equal(score, score.mT) and _kept(sums**2):
+            heard_mean = BITS * mean[score.ne(0).any(1)]
+            of_said, of_heard, of_listening = _symmetric_backward_sums(
+                (heard, listening, shift), (said, along / sums), prompt[whole], heard_mean * sums
+            )
+        else:
+            of_said, of_heard, of_listening = _backward_sums(
+                (heard[:, : sources.shape[1]], listening, log_sums), (said, along), prompt[whole]
+            )
         if needed[2]:
             of_score = sources @ of_heard.mT
         of_prompt = score[score.ne(0).any(1)].mT @ (of_listening / BITS)
@@ -190,14 +200,6 @@ def _view(buffer, rows, columns):
     return buffer[: size[0] * size[1]].view(size)
 
 
-def _add(result, values, block):
-    """``result += values @ block``; one row is a matrix times a vector."""
-    if len(values) == 1:
-        result[0].addmv_(block.mT, values[0])
-    else:
-        result.addmm_(values, block)
-
-
 def bound_of_scores(heard: Float[Tensor, "r n"], listening: Float[Tensor, "r N"]) -> Float[Tensor, " N"]:
     """At least ``max_i x_i' y_j``: the largest of ``y_j`` with a point of the box around all ``x_i``."""
     low, high = heard.amin(1, keepdim=True), heard.amax(1, keepdim=True)
@@ -222,59 +224,61 @@ def exponential_sums(
     values: Float[Tensor, "R n"],
     *,
     exact: bool = False,
+    symmetric: bool = False,
 ) -> Float[Tensor, "R N"]:
     """``values @ 2 ** (heard' listening - shift)``.
 
     Args:
         exact: the shift is the largest score as it was rounded; it is subtracted from the scores as they were
             rounded, a pass more: the largest of a column becomes 0 exactly, whatever its size.
+        symmetric: ``heard' listening`` is symmetric and the shift one number; each pair is formed once.
     """
     left, right = (heard.mT.contiguous(), listening) if exact else _extended(heard, listening, shift)
     buffer = heard.new_empty(BLOCK**2)
     result = values.new_zeros(len(values), listening.shape[1])
-    for j in _blocks(listening.shape[1]):
-        for i in _blocks(heard.shape[1]):
+    for k, j in enumerate(_blocks(listening.shape[1])):
+        for i in _blocks(heard.shape[1])[: k + 1 if symmetric else None]:
             block = torch.mm(left[i], right[:, j], out=_view(buffer, i, j))
             if exact:
                 block.sub_(shift[j])
-            _add(result[:, j], values[:, i], block.exp2_())
-    return result
-
-
-def symmetric_sums(
-    heard: Float[Tensor, "r K"],
-    listening: Float[Tensor, "r K"],
-    shift: Float[Tensor, " K"],
-    values: Float[Tensor, "R K"],
-) -> Float[Tensor, "R K"]:
-    """The same where ``heard' listening`` is symmetric and the shift one number; each pair once."""
-    left, right = _extended(heard, listening, shift)
-    buffer, result = heard.new_empty(BLOCK**2), torch.zeros_like(values)
-    blocks = _blocks(heard.shape[1])
-    for k, j in enumerate(blocks):
-        for i in blocks[: k + 1]:
-            block = torch.mm(left[i], right[:, j], out=_view(buffer, i, j)).exp2_()
-            _add(result[:, j], values[:, i], block)
-            if i is not j:
-                _add(result[:, i], values[:, j], block.mT)
+            result[:, j].addmm_(values[:, i], block.exp2_())
+            if symmetric and i != j:
+                result[:, i].addmm_(values[:, j], block.mT)
     return result
 
 
 def _backward_sums(scores, slopes, columns):
     """Sums over all pairs for the gradient: of what is said, of what is heard, of what listens."""
     heard, listening, log_sums = scores
-    said, along, slope = slopes
+    said, along = slopes
     left, right = _extended(heard, listening, log_sums)
     said = said.mT.contiguous()
     buffers = heard.new_empty(2, BLOCK**2)
-    of_said = heard.new_zeros(len(slope), heard.shape[1])
+    of_said = heard.new_zeros(len(along) - 1, heard.shape[1])
     of_heard = heard.new_zeros(len(columns), heard.shape[1])
     of_listening = torch.zeros_like(listening)
     for j in _blocks(listening.shape[1]):
         for i in _blocks(heard.shape[1]):
             weights = torch.mm(left[i], right[:, j], out=_view(buffers[0], i, j)).exp2_()
-            _add(of_said[:, i], slope[:, j], weights.mT)
+            of_said[:, i].addmm_(along[:-1, j], weights.mT)
             weights.mul_(torch.mm(said[i], along[:, j], out=_view(buffers[1], i, j)))
-            _add(of_heard[:, i], columns[:, j], weights.mT)
-            _add(of_listening[:, j], heard[:, i], weights)
+            of_heard[:, i].addmm_(columns[:, j], weights.mT)
+            of_listening[:, j].addmm_(heard[:, i], weights)
     return of_said, of_heard, of_listening
+
+
+def _symmetric_backward_sums(scores, slopes, columns, heard_sums):
+    """The same where scores are symmetric, each pair once.
+
+    The slope of a score is its weight times ``said' along``, a product of rank ``w + 1`` for ``w`` rows that
+    are written: these sums are sums of the exponentials alone, with at most ``(w + 1) (D + r)`` rows.
+    """
+    (heard, listening, shift), (said, along) = scores, slopes
+    n = said.shape[1]
+    spoken = (said[:-1, None] * heard[:, :n]).flatten(0, 1)
+    rows = [along[:-1], (along[:, None] * columns).flatten(0, 1), pad(spoken, (0, heard.shape[1] - n))]
+    sums = exponential_sums(heard, listening, shift, torch.cat(rows), symmetric=True)
+    of_said, of_heard, of_listening = sums.split([len(x) for x in rows])
+    of_heard = (of_heard[:, :n].unflatten(0, (-1, len(columns))) * said[:, None]).sum(0)
+    of_listening = (of_listening.unflatten(0, (-1, len(heard))) * along[:-1, None]).sum(0)
+    return of_said[:, :n], of_heard, of_listening + heard_sums * along[-1]

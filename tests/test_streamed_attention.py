@@ -63,16 +63,22 @@ def test_zero_scores_weigh_all_sources_alike():
 
 @pytest.mark.parametrize("size", [1.0, 20.0], ids=["bounded", "exact"])
 @pytest.mark.parametrize("read", ["all rows", "some rows"])
+@pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("wanted", ["prompt", "value", "score", "prompt value score"])
-def test_gradient_is_that_of_the_formula(monkeypatch, size, read, wanted):
+def test_gradient_is_that_of_the_formula(monkeypatch, size, read, symmetric, wanted):
     """Against autograd through the whole score matrix, each gradient alone and all together."""
     names = "prompt", "value", "score"
     operands = dict(zip(names, (random(4, 11), random(4, 4, seed=1), random(4, 4, seed=2)), strict=True))
     operands["prompt"] *= size
     if read == "some rows":
         operands["value"][:-1] = operands["score"][2:] = operands["score"][:, 1] = 0
+    if symmetric:
+        operands["score"] += operands["score"].mT.clone()
     for name in wanted.split():
         operands[name].requires_grad_()
+    shared, original = [], streamed_attention._symmetric_backward_sums
+    watched = lambda *given: shared.append(1) or original(*given)  # noqa: E731
+    monkeypatch.setattr(streamed_attention, "_symmetric_backward_sums", watched)
     slope, results = random(4, 11, seed=3), []
     for largest in (2**25, 0):
         monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
@@ -80,6 +86,7 @@ def test_gradient_is_that_of_the_formula(monkeypatch, size, read, wanted):
         results.append([update, *torch.autograd.grad(update, [operands[n] for n in wanted.split()], slope)])
     for whole, streamed in zip(*results, strict=True):
         assert torch.allclose(streamed, whole, rtol=1e-11, atol=1e-11 * size)
+    assert bool(shared) == (symmetric and size == 1 and wanted != "value")
 
 
 def test_works_under_torch_func(monkeypatch):

@@ -70,6 +70,14 @@ def keep_together(app, doctree, docname):
         together.extend(parts)
 
 
+def mark_verdicts(app, doctree, docname):
+    """A table with a column of verdicts can be filtered, and is set so that it fits its column."""
+    for table in doctree.findall(nodes.table):
+        heads = table.next_node(nodes.thead)
+        if heads is not None and any(entry.astext() == "verdict" for entry in heads.findall(nodes.entry)):
+            table["classes"].append("filtered")
+
+
 def describe(app, pagename, templatename, context, doctree):
     """Description and OpenGraph tags: the first sentences of the page, and the emblem."""
     if doctree is None:
@@ -157,6 +165,7 @@ def setup(app):
     app.add_config_value("icrl_repository", "", "html")
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", keep_together)
+    app.connect("doctree-resolved", mark_verdicts)
     app.connect("html-page-context", describe, priority=900)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

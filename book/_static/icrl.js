@@ -79,9 +79,8 @@
   // A table with a column of verdicts: menus from what occurs in some of its columns, and a field for words.
   const MENUS = ["chapter", "kind", "verdict", "margin"];
   function filters() {
-    for (const table of all(".bd-article table")) {
+    for (const table of all(".bd-article table.filtered")) {
       const heads = all("thead th", table).map(head => head.textContent.trim());
-      if (!heads.includes("verdict")) continue;
       const rows = all("tbody tr", table);
       const text = (row, column) => row.cells[column].textContent.trim();
       const form = document.createElement("form");
@@ -112,7 +111,6 @@
       form.className = "filters";
       form.addEventListener("submit", event => event.preventDefault());
       form.append(left);
-      table.classList.add("filtered");
       (table.closest(".pst-scrollable-table-container") ?? table).before(form);
       apply();
     }

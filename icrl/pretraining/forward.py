@@ -6,6 +6,7 @@ See :doc:`/book/emergence`.
 """
 
 from collections.abc import Iterator
+from inspect import unwrap
 from typing import Literal, NamedTuple
 
 import torch
@@ -97,7 +98,7 @@ def table_layers(
 ) -> Iterator[Tensor]:
     """The same, one layer after the other, each ``(*d, S)``; infinite where values explode."""
     a, b, c = rows[..., None, None].unbind(-3)
-    matching, successor = table_operators(scores, context, attention)
+    matching, successor = unwrap(table_operators)(scores, context, attention)  # arguments are checked
     step = discount * b * successor + c * matching
     drive = a * (matching @ context.reward[..., None])
     yield torch.zeros_like(drive[0, ..., 0])

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from inspect import unwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,9 +82,12 @@ def _windows(c, tasks):
 
 def _table_forward(c, free, features, context, i, query):
     rows, block = free
-    scores = state_scores(block[:, :, None], features)
+    # Without the checks of their arguments, which come from here and would be a third of a step.
+    scores = unwrap(state_scores)(block[:, :, None], features)
     context = Tables(*(x[i] for x in context))
-    *_, values = table_layers(rows[:, :, None], scores, context, c.discount, c.num_layers, c.attention)
+    *_, values = unwrap(table_layers)(
+        rows[:, :, None], scores, context, c.discount, c.num_layers, c.attention
+    )
     return values.gather(-1, query[..., None]).squeeze(-1)
 
 
@@ -92,10 +96,10 @@ def _free_forward(c, free, features, windows, i, query):
     states, reward = (x[i] for x in windows)
     if c.attention == "linear" and c.num_layers * (c.width + 1) > c.num_transitions:
         # Products of that many rows cost more than the tokens do.
-        tokens = prompts(features, states, reward)
-        return token_values(value, score, tokens, c.discount, c.num_layers, c.attention)
-    prompt = context(features, states, reward, c.num_layers, c.attention)
-    return free_values(value, score, prompt, c.discount, c.num_layers)
+        tokens = unwrap(prompts)(features, states, reward)
+        return unwrap(token_values)(value, score, tokens, c.discount, c.num_layers, c.attention)
+    prompt = unwrap(context)(features, states, reward, c.num_layers, c.attention)
+    return unwrap(free_values)(value, score, prompt, c.discount, c.num_layers)
 
 
 class Run(NamedTuple):

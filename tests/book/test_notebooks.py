@@ -85,7 +85,7 @@ def test_notebooks_say_what_they_need_and_what_their_figures_show(notebook):
     """What JupyterLab would not show of the book: captions; code that is hidden stays so."""
     cells = nbformat.read(notebook, as_version=4).cells
     address = yaml.safe_load((BOOK.parent / "_config.yml").read_text())["sphinx"]["config"]["icrl_repository"]
-    source = f"git+{address}" if address else "PATH/TO/THE/REPOSITORY"
+    source = f"git+{address}" if address else ".."
     assert f"\n%pip install {source}\n" in cells[0].source
     assert f"/book/{notebook.stem}.html" in cells[0].source
     for cell, following in pairwise(cells):

@@ -36,6 +36,18 @@ QUIET = (
 HEAVIEST = 1_500_000
 """Bytes that a page may bring, sent as a web server sends them: text compressed."""
 
+TALLEST, LONGEST_PATH = 14_000, 8_000
+"""Pixels at a width of 1400, folds closed: a whole chapter, and what of it reads without the rest."""
+
+LONGER = {
+    "sarsa": 8_200,
+    "actor-critic": 8_600,
+    "gradient-flow": 8_600,
+    "depth": 8_800,
+    "standard-transformer": 8_300,
+}
+"""Chapters whose short path is longer than it should be, and how long it may be."""
+
 AXE = (files("axe_core_python") / "axe.min.js").read_text()
 RUN_AXE = """
 const [rules, done] = arguments;
@@ -182,6 +194,13 @@ return copy.textContent
 """
 
 
+HEIGHTS = """
+const heads = [...document.querySelectorAll("article h2")];
+const further = heads.find(head => /^(Further|Exercises|Beyond)/.test(head.innerText));
+return [document.documentElement.scrollHeight, further ? further.getBoundingClientRect().top + scrollY : 0];
+"""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page(visit, address, page):
     """Everything that one visit can see. Whatever is wrong is listed, not the first of it."""
@@ -232,6 +251,12 @@ def test_page(visit, address, page):
     )
     must(not empty, f"{empty} players do not open at their last picture")
 
+    if run("return Boolean(document.querySelector('.card-box'))"):
+        metrics = {"width": 1400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        whole, path = run(HEIGHTS)
+        must(whole <= TALLEST, f"{whole} pixels tall")
+        must(0 < path <= LONGER.get(page, LONGEST_PATH), f"short path of {path:.0f} pixels")
     for width in (1280, 400):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -307,6 +332,63 @@ def test_keyboard_reaches_text_and_folds(visit):
     button.send_keys(Keys.ENTER)
     assert button.get_attribute("aria-expanded") == "true"
     assert "show or hide" in button.get_attribute("aria-label")
+
+
+CLAIMS = """
+return [...document.querySelectorAll("table.filtered tbody tr")].map(row => {
+  const words = [...row.cells].map(cell => cell.textContent.trim());
+  const shown = row.offsetHeight > 0;
+  return {shown, chapter: words[0], name: words[1], kind: words[2], text: row.textContent};
+});
+"""
+
+
+def test_claims_can_be_filtered(visit, address):
+    """Menus and the field for words leave exactly the rows that match, by keyboard alone."""
+    browser = visit("claims.html")
+    rows = browser.execute_script(CLAIMS)
+    assert len(rows) > 100
+    assert all(row["shown"] for row in rows)
+
+    def left(matches):
+        seen = browser.execute_script(CLAIMS)
+        wanted = [row["name"] for row in rows if matches(row)]
+        assert 0 < len(wanted) < len(rows)
+        assert [row["name"] for row in seen if row["shown"]] == wanted
+        assert browser.find_element(By.CSS_SELECTOR, "form.filters output").text == (
+            f"{len(wanted)} of {len(rows)}"
+        )
+
+    chapter, kind = browser.find_elements(By.CSS_SELECTOR, "form.filters select")[:2]
+    chapter.send_keys("Depth")
+    left(lambda row: row["chapter"] == "Depth")
+    chapter.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element == kind
+    kind.send_keys("control")
+    left(lambda row: row["chapter"] == "Depth" and row["kind"] == "control")
+    chapter.send_keys("all")
+    left(lambda row: row["kind"] == "control")
+    kind.send_keys("all")
+    words = browser.find_element(By.CSS_SELECTOR, "form.filters input")
+    words.send_keys("CoVeRaGe")
+    left(lambda row: "coverage" in row["text"].lower())
+    words.send_keys(Keys.ENTER)  # must not send the form and load the page anew
+    left(lambda row: "coverage" in row["text"].lower())
+
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(f"{address}/claims.html")
+        # Without scripts, Selenium's own finding of elements finds nothing.
+        root = browser.execute_cdp_cmd("DOM.getDocument", {})["root"]["nodeId"]
+
+        def found(selector):
+            wish = {"nodeId": root, "selector": selector}
+            return len(browser.execute_cdp_cmd("DOM.querySelectorAll", wish)["nodeIds"])
+
+        assert found("form.filters") == 0
+        assert found("table.filtered tbody tr:not([hidden])") == len(rows)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 def test_reduced_motion_is_respected(visit):

@@ -109,12 +109,12 @@ def attention_masking_one_query(prompt, score, num_queries=1):
     return weights[..., : prompt.shape[-1] - num_queries, :]
 
 
-def groups_without_counts(kinds, kind, score, original=LC._grouped_weights):
-    return original(kinds, kind.unique(), score)
+def groups_without_counts(kinds, score, visits, original=LC._attend):
+    return original(kinds, score, visits.clamp(max=1))
 
 
-def groups_with_queries_as_sources(kinds, kind, score, original=LC._grouped_weights):
-    return original(kinds, torch.cat([kind, torch.arange(kinds.shape[1])]), score)
+def groups_with_queries_as_sources(kinds, score, visits, original=LC._attend):
+    return original(kinds, score, visits + 1)
 
 
 def shift(way=-1, scaled=True, cleared=True):
