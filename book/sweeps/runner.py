@@ -94,11 +94,8 @@ class Run:
             work = joblib.delayed(outcome)
             try:
                 with workers(self.backend, self.jobs) as options:
-                    # One task at a time to each worker, and what is done is kept in whatever order it comes.
-                    pool = joblib.Parallel(batch_size=1, return_as="generator_unordered", **options)
-                    for name, text, failure in pool(
-                        work(task, x, path.name, code) for path, x in todo.items()
-                    ):
+                    calls_to_do = [work(task, x, path.name, code) for path, x in todo.items()]
+                    for name, text, failure in results_of(calls_to_do, options):
                         bar.update()
                         if failure:
                             failures.append(failure)
@@ -340,6 +337,23 @@ def workers(backend: str, jobs: int) -> Iterator[dict]:
             f"backend is {backend!r}; it must be processes, threads, dask, the address of a Dask scheduler, "
             "or a backend that was registered with joblib"
         )
+
+
+def results_of(calls: list, options: dict) -> Iterator:
+    """What the calls return, as it comes; one task at a time to each worker.
+
+    Of a backend that gives all results at once, as Ray's does, some tasks for each worker after the other, so
+    that a run which is killed loses no more than these.
+    """
+    backend, jobs = joblib.parallel.get_active_backend()
+    if "backend" in options:
+        backend, jobs = joblib.parallel.BACKENDS[options["backend"]](), options["n_jobs"]
+    if backend.supports_return_generator:
+        yield from joblib.Parallel(batch_size=1, return_as="generator_unordered", **options)(calls)
+        return
+    size = 4 * max(1, jobs)
+    for start in range(0, len(calls), size):
+        yield from joblib.Parallel(batch_size=1, **options)(calls[start : start + size])
 
 
 def _distributed():

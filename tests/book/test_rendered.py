@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import threading
+from contextlib import contextmanager
 from functools import cache
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -106,13 +107,32 @@ class Compressing(SimpleHTTPRequestHandler):
         return self.wfile.write(body)
 
 
-@pytest.fixture(scope="module")
-def address():
+@contextmanager
+def served():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Compressing)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/book"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served() as address:
+        yield address
+
+
+@contextmanager
+def opened():
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in QUIET.split():
+        options.add_argument(flag.replace("MAP*~NOTFOUND,EXCLUDE", "MAP * ~NOTFOUND , EXCLUDE "))
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +144,8 @@ def browser():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(
             f"missing: {', '.join(missing)}; see `make browser`"
         )
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for flag in QUIET.split():
-        options.add_argument(flag.replace("MAP*~NOTFOUND,EXCLUDE", "MAP * ~NOTFOUND , EXCLUDE "))
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
+    with opened() as driver:
+        yield driver
 
 
 @pytest.fixture

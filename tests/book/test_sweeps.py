@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +149,28 @@ def test_backend_does_not_show(run, tmp_path, backend):
     """Threads, and one of joblib's own by its name."""
     again = replace(run, backend=backend, jobs=2, fresh=True)
     assert again(drawn, [{"number": n} for n in (3, 1)]) == run(drawn, [{"number": n} for n in (3, 1)])
+
+
+def test_backend_that_gives_all_results_at_once(run, monkeypatch):
+    """As Ray's does: in rounds, and what a round has done is kept if a later one fails."""
+    backends = joblib.parallel.BACKENDS
+    at_once = type("AtOnce", (backends["threading"],), {"supports_return_generator": False})
+    monkeypatch.setitem(backends, "at once", at_once)
+    again = replace(run, backend="at once", jobs=1)
+    grid = [{"number": n} for n in range(6)]
+    done = again(drawn, grid)
+    assert done == replace(run, fresh=True)(drawn, grid)
+    for path in run.shards.glob("*.json"):
+        path.unlink()
+    kept = []
+    original = joblib.Parallel.__call__
+    monkeypatch.setattr(
+        joblib.Parallel,
+        "__call__",
+        lambda self, calls: kept.append(len(list(run.shards.glob("*.json")))) or original(self, calls),
+    )
+    assert again(drawn, grid) == done
+    assert kept == [0, 4]
 
 
 def test_a_worker_with_other_code_is_refused(run, runner, monkeypatch, capsys):

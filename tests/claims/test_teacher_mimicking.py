@@ -112,6 +112,20 @@ def test_protection_refuses_no_contrast(monkeypatch):
     assert not holds("following-protects")
 
 
+@pytest.mark.parametrize("name", list(chapter.CHANGES))
+def test_ranking_refuses_a_change_that_is_none(monkeypatch, name):
+    """Each change in turn is left out, or, where it should do little harm, is one that does much."""
+    little = name in ("constant rate", "weights frozen")
+    change = {"batch": 1} if little else {}
+    monkeypatch.setitem(chapter.CHANGES, name, change)
+    assert not holds("training-changes-ranked")
+
+
+def test_ranking_refuses_one_hot_blocks_that_are_far_off_z_too(monkeypatch):
+    monkeypatch.setattr(chapter, "unseen_data", lambda setting: np.zeros((9, 0)))
+    assert not holds("training-changes-ranked")
+
+
 WELL = [
     lambda well: well._replace(score=1.001 * well.score),  # not stationary
     lambda well: well._replace(score=well.score[:, [0, 2, 1]], value=well.value[::-1]),  # turned by half
