@@ -6,6 +6,8 @@ TYPED := --jaxtyping-packages=icrl,typed.checked
 export PYTHONHASHSEED := 0
 # One thread for each process: two that share two cores would wait for each other many times over.
 export OMP_NUM_THREADS := 1
+# Compiled modules are kept: dozens of processes would each compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # With -j, a page would be looked at before it is whole.
 .NOTPARALLEL:
@@ -29,7 +31,7 @@ checks: units
 	@$(HAVE_BROWSER) || echo "SKIPPED: every check of the rendered pages. They need Chromium and its driver: make browser"
 
 units:
-	$(BIN)/python -m pytest -q -n 2 -m "not untyped" $(TYPED) $(LEAVE_OUT)
+	$(BIN)/python -m pytest -q -n 2 -m "not untyped" $(TYPED) --ignore=tests/claims --ignore=tests/book
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m untyped $(LEAVE_OUT)
 
 # Ten thousand calls of the whole public face, with one argument wrong in most of them (`make test` takes 300).

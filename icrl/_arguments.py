@@ -37,11 +37,9 @@ def checked(function=None, *, finite=True):
         for name, value in bound.arguments.items():
             if rules[name] is not None and signature.parameters[name].kind not in _VARIADIC:
                 bound.arguments[name] = rules[name](name, value, sizes)
-        if not finite:
-            return function(*bound.args, **bound.kwargs)
-        with np.errstate(all="ignore"):  # refused below
+        with np.errstate(all="ignore" if finite else None):  # refused below
             result = function(*bound.args, **bound.kwargs)
-        if not _finite(result):
+        if finite and not _finite(result):
             names = ", ".join(bound.arguments) or "input"
             raise ValueError(f"{names}: with these {function.__name__} leaves the range of floating point")
         return result
@@ -212,14 +210,12 @@ def _same_length(name, shape, dim, size, sizes):
 
 def _finite(result):
     """Whether all floating-point numbers in a result are finite: arrays, tensors, tuples and fields."""
-    if isinstance(result, (tuple, list)):
-        return all(map(_finite, result))
-    if isinstance(result, dict):
-        return all(map(_finite, result.values()))
+    if isinstance(result, (tuple, list, dict)):
+        return all(map(_finite, result.values() if isinstance(result, dict) else result))
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
         return all(_finite(getattr(result, field.name, None)) for field in dataclasses.fields(result))
     if isinstance(result, np.ndarray) or np.isscalar(result):
         return np.asarray(result).dtype.kind not in "fc" or bool(np.isfinite(result).all())
     if hasattr(result, "isfinite") and hasattr(result, "requires_grad"):
-        return not result.is_floating_point() or valid.readable(lambda: bool(result.isfinite().all()), True)
+        return not result.is_floating_point() or valid.all_finite(result)
     return True

@@ -10,9 +10,8 @@ def array(name, value, ndim=None):
         raise ValueError(f"{name} has shape {result.shape}; it must have {ndim} axes")
     if result.size == 0:
         raise ValueError(f"{name} has shape {result.shape}; no axis may be empty")
-    bad = np.argwhere(~np.isfinite(result))
-    if len(bad):
-        where = tuple(int(i) for i in bad[0])
+    if not np.isfinite(result).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise ValueError(f"{_entry(name, where)} is {result[where]}; every entry must be finite")
     return result
 
@@ -145,9 +144,9 @@ def indices(name, value, size, what):
     result = _numeric(name, value, "biuf", "an array of integers")
     if result.size and result.dtype.kind not in "iu":  # [] is float64 to NumPy
         raise ValueError(f"{name} has dtype {result.dtype}; {what} are integers")
-    bad = np.argwhere((result < 0) | (size is not None and result >= size))
-    if len(bad):
-        where = tuple(int(i) for i in bad[0])
+    bad = (result < 0) | (size is not None and result >= size)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
         end = "on" if size is None else f"to {size - 1}"
         raise ValueError(f"{_entry(name, where)} is {result[where]}; {what} run from 0 {end}")
     return result.astype(np.int64)
@@ -191,15 +190,15 @@ def tensor(name, value, finite=True):
         raise ValueError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
     if not value.dtype.is_floating_point:
         raise ValueError(f"{name} has dtype {value.dtype}; it must be floating point")
-    if finite and readable(lambda: not value.isfinite().all(), False):
+    if finite and not all_finite(value):
         where = (~value.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"{_entry(name, where)} is {value[tuple(where)]}; every entry must be finite")
 
 
 def broadcastable(**shapes):
-    """Refuses batch dimensions that do not broadcast together, given by the names of their owners."""
+    """What batch dimensions broadcast to, given by the names of their owners; refused if they do not."""
     try:
-        np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
+        return np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
     except ValueError:
         owners = ", ".join(f"{name} has {tuple(shape)}" for name, shape in shapes.items())
         raise ValueError(f"batch dimensions must broadcast together; {owners}") from None
@@ -278,13 +277,18 @@ def short(value):
 
 def answer(result, *, watched=None, **given):
     """The result of finite tensors, refused where it is not finite; ``watched`` is enough of it to see."""
-    if readable(lambda: bool((result if watched is None else watched).isfinite().all()), True):
+    if all_finite(result if watched is None else watched):
         return result
     for name, value in given.items():
         tensor(name, value)
     raise ValueError(
         f"{' or '.join(given)} has entries so large that the result leaves the range of {result.dtype}"
     )
+
+
+def all_finite(value):
+    """Whether all entries of a tensor are finite, as far as one can look; so they are if their sum is."""
+    return readable(lambda: bool(value.detach().sum().isfinite()) or bool(value.isfinite().all()), True)
 
 
 def readable(question, otherwise):

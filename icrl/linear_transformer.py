@@ -260,6 +260,5 @@ def _window(given):
             found = tuple(arrays[name].shape)
             raise ValueError(f"{name} has shape {found}; it must end in {shape}, to fit phi")
     batches = {name: x.shape[: x.ndim - axes[name]] for name, x in arrays.items()}
-    valid.broadcastable(**batches)
-    batch = torch.broadcast_shapes(*batches.values())
+    batch = valid.broadcastable(**batches)
     return {name: x.expand(*batch, *expected[name]) for name, x in arrays.items()}

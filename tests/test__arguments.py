@@ -96,6 +96,16 @@ def test_refuses_results_that_are_not_finite():
     assert checked(power)(2.0, 2.0) == {"all": (4.0,)}
 
 
+def test_a_result_without_entries_is_let_through():
+    """Under ``vmap`` nobody can look at the entries of a result."""
+
+    @checked
+    def double(x: Float[torch.Tensor, "k"]):
+        return 2 * x
+
+    assert torch.equal(torch.func.vmap(double)(torch.ones(3, 2)), 2 * torch.ones(3, 2))
+
+
 @pytest.mark.bad_input
 def test_refuses_what_a_class_is_given():
     @checked

@@ -282,3 +282,11 @@ def test_refuses_the_readout_does_not_guess():
     other[-1, -1] = 1
     with pytest.raises(ValueError, match="prompt holds 1 in row 7"):
         model.readout(other)
+
+
+@pytest.mark.bad_input
+def test_says_which_axes_are_wanted():
+    with pytest.raises(ValueError, match=r"weights has shape \(\); it must be \(\*batch, entries\)"):
+        sarsa_prompt(**GOOD | {"weights": np.float64(1)})
+    with pytest.raises(ValueError, match=r"phi has shape \(3,\); it must be \(\*batch, n, features\)"):
+        sarsa_prompt(**GOOD | {"phi": np.ones(3)})

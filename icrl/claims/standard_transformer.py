@@ -141,8 +141,8 @@ def oracle(rng):
     excess = []
     for kind, n in (("boyan", 40), ("loop", 20), ("random", 30)):
         setting, generator = Setting(kinds=(kind,), discount=0.9, num_transitions=n), torch_generator(rng)
-        rivals = study.fit_rivals(setting.draw((4000,), generator), 0.9)
-        prompts = setting.draw((4000,), generator)
+        rivals = study.fit_rivals(setting.draw((2000,), generator), 0.9)
+        prompts = setting.draw((2000,), generator)
         operators = study.rival_operators(prompts, 0.9, rivals, generator, 3, kind)
         values = study.values_of(operators, prompts.reward)
         errors = {k: prompts.mean_square(v - prompts.value) for k, v in values.items()}
@@ -150,7 +150,7 @@ def oracle(rng):
         for error in errors.values():
             less, half = study.paired(least[None], error)
             excess.append(float(less / (half / 1.96)))
-    return Evidence(largest(excess), 4.0, "3 kinds, 4000 worlds each; error: excess in standard errors")
+    return Evidence(largest(excess), 4.0, "3 kinds, 2000 worlds each; error: excess in standard errors")
 
 
 def small_network():

@@ -127,18 +127,19 @@ def constants(rng):
                 (1 - expected) * (1 - off) * process.stationary_distribution().min() * np.sqrt(n)
             )
             errors += [abs(bound.rate / expected - 1), abs(bound.floor / floor - 1) if floor else bound.floor]
-        # In a chain that hardly moves even these counts are off: the rate is as near its limit as they allow.
-        errors.append(max(0.0, abs(bound.rate - (1 - 2 * margin)) - off / (1 - off)))
-    return Evidence(largest(errors), 1e-8, "60 tasks, three lengths each; the limit as near as counts allow")
+        errors.append(abs(bound.rate - (1 - 2 * margin)) - off)  # what is left of it: 4m(1-m) off at most
+    return Evidence(largest(errors), 1e-8, "60 tasks, three lengths each, the last beyond 1e18")
 
 
 def theorem_2(rng):
     """The bound with all constants, where it first has the paper's rate and on contexts 50 times longer.
 
-    A bound that gives away too much is refused as well: sampled contexts must use up a part of it.
+    A bound that gives away too much is refused as well: sampled contexts must use up a part of it. Chains of
+    two states miss the count of their visits once in several hundred contexts, which delta allows: so up to
+    three failures of 90 pass.
     """
-    runs, failures, astray, delta, used = 0, 0, 0, 0.1, {"rate": 0.0, "floor": 0.0}
-    while runs < 40:
+    runs, failures, delta, used = 0, 0, 0.1, {"rate": 0.0, "floor": 0.0}
+    while runs < 90:
         process, features = random_task(rng, sharp=True)
         if runs % 4 == 3:  # without a discount nothing but attention counts, and the rate is attained
             process = MarkovRewardProcess(process.transition, process.reward, 0.0)
@@ -156,16 +157,15 @@ def theorem_2(rng):
         if len(visits) < size:
             runs, failures = runs + 1, failures + 1
             continue
-        # The two events of the proof, which may fail with probability delta; then what follows from them,
-        # and is seldom false where they fail.
+        # The two events of the proof that may fail with probability delta, and what follows from them.
         root = np.sqrt(np.log(4 * size / delta) / 2 * n)
         off = journeys(process) * (1 + root) / n
         holds = (np.abs(visits - n * mu) <= off * n * mu + 1e-9).all()
         noise = visits * ((transition - process.transition) @ value)
-        astray += not (holds and (np.abs(noise) <= np.ptp(value) * root + 1e-12).all())
+        holds &= (np.abs(noise) <= np.ptp(value) * root + 1e-12).all()
         matrix = np.eye(size) - matching @ (np.eye(size) - gamma * transition)
         norm = np.abs(matrix).sum(axis=1).max()
-        holds = norm <= bound.rate + 1e-12
+        holds &= norm <= bound.rate + 1e-12
         step = gamma * np.abs(matching @ (noise / visits)).max()
         holds &= step <= (1 - bound.rate) * bound.floor + 1e-12
         used["rate"] = max(used["rate"], (norm - gamma) / (bound.rate - gamma))
@@ -179,16 +179,15 @@ def theorem_2(rng):
             v = v + matching @ (process.reward + gamma * transition @ v - v)
         runs, failures = runs + 1, failures + (not holds)
     share = ", ".join(f"{100 * x:.0f} % of the {part}" for part, x in used.items())
-    error = max(upper_end(failures, runs), astray / runs)
-    error = error if min(used["rate"] / 0.5, used["floor"] / 0.08) > 1 else np.inf
+    error = upper_end(failures, runs) if min(used["rate"] / 0.5, used["floor"] / 0.08) > 1 else np.inf
     seen = f"{failures} of {runs} contexts fail; the worst uses up {share}; error: 95 % upper end"
     return Evidence(error, delta, seen)
 
 
 CLAIMS = Claims(
     *(
-        Claim(name, source, statement, kind, "sec-ct-theorem-2", check)
-        for name, source, statement, kind, check in (
+        Claim(name, source, statement, kind, "sec-ct-theorem-2", check, *risk)
+        for name, source, statement, kind, check, *risk in (
             (
                 "theorem-2-recursion",
                 "ours, towards Theorem 2 of Xie et al. (2026)",
@@ -231,6 +230,7 @@ CLAIMS = Claims(
                 r"probability at most $\delta=0.1$, and long contexts use up a part of its rate and floor.",
                 "bound",
                 theorem_2,
+                1e-5,
             ),
         )
     )

@@ -41,9 +41,6 @@ TALLEST, LONGEST_PATH = 14_000, 8_000
 """Pixels at a width of 1400, folds closed: a whole chapter, and what of it reads without the rest."""
 
 LONGER = {
-    "sarsa": 8_200,
-    "actor-critic": 8_600,
-    "gradient-flow": 8_600,
     "depth": 8_800,
     "standard-transformer": 8_300,
 }

@@ -39,6 +39,14 @@ def test_rows_of_a_learner(small):
     assert [(row["windows"], row["runs"]) for row in short] == [(0, 2), (2, 2)]
 
 
+def test_collapsed_runs_are_counted(monkeypatch, small):
+    learn = comparison.control
+    collapsed = np.array([1, 3, 0])  # after which window each of the three runs was lost; 0: never
+    monkeypatch.setattr(comparison, "control", lambda *a, **k: learn(*a, **k)._replace(collapsed=collapsed))
+    rows = evaluate("random", "SARSA", Tabular("sarsa", 0.3), 0)
+    assert [row["collapsed"] for row in rows] == [0, 1, 2]
+
+
 def test_a_learner_by_name_and_one_that_looks_on(small):
     sizes = {"SARSA": 0.3, "linear": 4.0}
     given = {"step_sizes": sizes, "world": "random", "runs": 3, "windows": 4, "seed": 1}

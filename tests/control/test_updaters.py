@@ -90,6 +90,11 @@ def test_visited_queries_leave_other_pairs_alone():
     assert abs(moved[0]) > 1e-6
 
 
+def test_softmax_pairs_are_sharp_by_default():
+    """As in the chapter: one layer, features twice one-hot, the paper's step, every pair read."""
+    assert SoftmaxPairs() == SoftmaxPairs(1, 4.0, 1.0, "all", False)
+
+
 def test_actor_critic_acts_by_its_own_policy():
     learner = ActorCritic(1.0, 1.0)
     memory = learner.start(2, 3, 2)

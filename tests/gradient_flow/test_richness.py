@@ -5,7 +5,7 @@ import pytest
 
 from icrl.gradient_flow import basins
 from icrl.gradient_flow.flow import MimickingLoss
-from icrl.gradient_flow.richness import landing_point, richness
+from icrl.gradient_flow.richness import _readable, landing_point, richness
 from icrl.gradient_flow.tasks import random_tasks
 
 
@@ -107,3 +107,9 @@ def test_refuses_too_few_tasks_name_a_direction():
     few = random_tasks("gaussian", 2, 8, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"8 more .* for instance (P12|V21)\[\d, \d\] [+-]0\.\d\d, "):
         landing_point(few, *few.on_manifold(1.0))
+
+
+def test_null_directions_are_read_from_any_basis():
+    """Reduced rows of one span, though the first vector has nothing where the first pivot is."""
+    null = np.array([[0.0, 0.0, 1.0, 2.0], [3.0, 6.0, 0.0, 3.0]]).T
+    assert np.allclose(_readable(null), [[1, 2, 0, 1], [0, 0, 1, 2]], atol=1e-15)

@@ -27,6 +27,8 @@ def test_token_network_is_the_softmax_transformer():
     ours = token_values(value, score, tokens, c.discount, 3)
     theirs = SoftmaxTransformer(3, c.discount, value, score).values(tokens)[-1, ..., -1]
     assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    alone = token_values(value[:, 1, 0], score[:, 1, 0], tokens[0, 0], c.discount, 3)
+    assert torch.allclose(alone, theirs[1, 0], rtol=0, atol=1e-12)
 
 
 def test_linear_token_network_is_the_literal_one():

@@ -202,3 +202,9 @@ def test_defaults_are_the_live_run_of_the_chapter():
     said |= {"inverse_temperature": 4.0, "kind": "boyan", "objective": "td", "attention": "softmax"}
     said |= {"masks": "paper", "weights": "shared", "num_seeds": 10, "num_prompts": 64, "num_steps": 2000}
     assert asdict(Configuration()) == said | {"learning_rate": 0.1, "initial_scale": 0.03}
+
+
+@pytest.mark.bad_input
+def test_refuses_states_that_are_none():
+    with pytest.raises(ValueError, match="states holds 0 to 3; num_states is 3, they end at 2"):
+        transition_counts(torch.tensor([[0, 3], [1, 2]]), 3)

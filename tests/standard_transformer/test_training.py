@@ -117,7 +117,9 @@ def test_target_of_td_is_not_differentiated(monkeypatch):
 
 def test_training_lowers_the_error():
     c = replace(SMALL, num_steps=200)
-    run = train(c, generator())
+    told = []
+    run = train(c, generator(), told.append)
+    assert told == [50, 100, 150, 200]
     prompts = c.draw((300,), generator(9))
     start = initial_parameters(c.architecture, 2, generator(8))
     before, after = (squared_errors(c, p.double(), prompts).mean(-1) for p in (start, run.parameters))
