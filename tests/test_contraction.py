@@ -34,6 +34,13 @@ def test_iteration_matrix_and_margin_by_hand():
     assert con.assumption_margin(HALF, process) == pytest.approx(1 / 2 - 3 / 4)
 
 
+def test_states_count_by_how_often_the_chain_visits_them():
+    """mu = (2/3, 1/3): with features 0 all attend alike, each row of M is mu."""
+    process = mrp.MarkovRewardProcess(np.array([[0.5, 0.5], [1.0, 0.0]]), REWARDS, 0.5)
+    matrix = con.population_iteration_matrix(np.zeros((2, 1)), process)
+    np.testing.assert_allclose(matrix, [[2 / 3, -1 / 6], [-1 / 3, 5 / 6]], atol=1e-15)
+
+
 def test_certificate_by_hand():
     """vhat = (8/3, 10/3), and one layer gives (3/2, 5/3)."""
     seen = certify()
