@@ -4,6 +4,8 @@ import collections.abc
 import dataclasses
 import functools
 import inspect
+import itertools
+import re
 import types
 import typing
 
@@ -32,16 +34,23 @@ def checked(function=None, *, finite=True):
     def inner(*given, **named):
         if not rules:
             hints = typing.get_type_hints(function)
-            rules.update((name, _rule(hints.get(name), name)) for name in signature.parameters)
+            # Records first: what is wrong beside a process is the array that does not fit it.
+            for name in sorted(signature.parameters, key=lambda name: not _record(name, hints.get(name))):
+                rules[name] = _rule(hints.get(name), name)
         bound, sizes = signature.bind(*given, **named), {}
-        for name, value in bound.arguments.items():
-            if rules[name] is not None and signature.parameters[name].kind not in _VARIADIC:
-                bound.arguments[name] = rules[name](name, value, sizes)
-        with np.errstate(all="ignore" if finite else None):  # refused below
-            result = function(*bound.args, **bound.kwargs)
+        for name, rule in rules.items():
+            if name in bound.arguments and rule and signature.parameters[name].kind not in _VARIADIC:
+                bound.arguments[name] = rule(name, bound.arguments[name], sizes)
+        names = ", ".join(name for name in bound.arguments if name != "self") or "input"
+        try:
+            with np.errstate(all="ignore" if finite else None):  # refused below
+                result = function(*bound.args, **bound.kwargs)
+        except (ArithmeticError, ValueError) as error:
+            if _said(error, function, bound.arguments):
+                raise
+            raise ValueError(f"{names}: {error}") from error  # in the words of a room below
         if finite and not _finite(result):
-            names = ", ".join(bound.arguments) or "input"
-            raise ValueError(f"{names}: with these {function.__name__} leaves the range of floating point")
+            raise ValueError(f"{names}: {function.__name__} leaves the range of floating point")
         return result
 
     return inner
@@ -53,6 +62,8 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def _rule(hint, of=None):
     """How an argument of this annotation and name is checked: by a function of name, value, sizes so far."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if of == "self":
+        return _refuse_unless(lambda value: True, "")  # only for its sizes
     if hint is None or hint is inspect.Parameter.empty or hint is typing.Any:
         return None
     if origin in (typing.Union, types.UnionType):
@@ -64,7 +75,8 @@ def _rule(hint, of=None):
     if hint is float:
         return lambda name, value, sizes: valid.number(name, value)
     if hint is int:
-        return lambda name, value, sizes: valid.count(name, value, 0 if of == "seed" else -np.inf)
+        low = 0 if of in ("seed", "runs", "windows", "batch") or (of or "").startswith("num_") else -np.inf
+        return lambda name, value, sizes: valid.count(name, value, low)
     if origin in (tuple, list, collections.abc.Sequence) and inner:
         return _sequence_rule(inner if origin is tuple and inner[-1] is not ... else inner[:1])
     kind = origin or hint
@@ -78,13 +90,38 @@ def _rule(hint, of=None):
     return None
 
 
+def _record(name, hint):
+    return name == "self" or getattr(hint, "__module__", "").startswith("icrl.")
+
+
 def _refuse_unless(allowed, what):
     def rule(name, value, sizes):
         if not allowed(value):
             raise ValueError(f"{name} is {valid.short(value)}; it must be {what}")
+        for field, dims in _axes(type(value)).items():
+            shape = np.shape(getattr(value, field, None))
+            for dim, size in zip(dims, shape, strict=False) if len(shape) == len(dims) else ():
+                if dim in ("S", "A", "B"):
+                    _same_length(f"{name}.{field}", shape, dim, size, sizes)
         return value
 
     return rule
+
+
+@functools.cache
+def _axes(kind):
+    """The axes of the arrays in a record: its states, actions and copies are those of the other arguments."""
+    hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields") else {}
+    return {name: hint.dim_str.split() for name, hint in hints.items() if hasattr(hint, "dim_str")}
+
+
+def _said(error, function, arguments):
+    """Whether an error is one that the function documents, or speaks of an argument or of a field of one."""
+    if type(error) is not ValueError:
+        return type(error).__name__ in (function.__doc__ or "")
+    held = [[*getattr(x, "__dict__", ()), *getattr(x, "_fields", ())] for x in arguments.values()]
+    names = [*itertools.chain(arguments, *held)]
+    return names == ["self"] or any(re.search(rf"\b{re.escape(name)}\b", str(error)) for name in names)
 
 
 def _one_of(hints):
@@ -121,7 +158,7 @@ def _sequence_rule(inner):
             held = None
         if held is None or not hasattr(value, "__len__"):
             raise ValueError(f"{name} is {valid.short(value)}; it must be a sequence")
-        if not held and isinstance(inner[0], type) and inner[0].__module__.startswith("icrl."):
+        if not held and (inner[0].__module__.startswith("icrl.") or hasattr(inner[0], "dim_str")):
             raise ValueError(f"{name} is empty; give at least one")
         if len(rules) > 1 and len(held) != len(rules):
             raise ValueError(f"{name} has {len(held)} entries; it must have {len(rules)}")

@@ -70,8 +70,7 @@ def iterates(values, name):
 
 def shaped(name, value, shape, rule):
     """A finite float64 array of exactly this shape; `rule` says where the shape comes from."""
-    result = array(name, value, len(shape))
-    if result.shape != tuple(shape):
+    if (result := array(name, value, len(shape))).shape != tuple(shape):
         raise ValueError(f"{name} has shape {result.shape}; it must be {tuple(shape)}, {rule}")
     return result
 
@@ -95,16 +94,14 @@ def stochastic(name, value):
 
 def discount(value):
     """A float in [0, 1)."""
-    result = number("discount", value)
-    if not 0 <= result < 1:
+    if not 0 <= (result := number("discount", value)) < 1:
         raise ValueError(f"discount is {result:g}; it must lie in [0, 1)")
     return result
 
 
 def probability(name, value):
     """A float in (0, 1)."""
-    result = number(name, value)
-    if not 0 < result < 1:
+    if not 0 < (result := number(name, value)) < 1:
         raise ValueError(f"{name} is {result:g}; it must lie in (0, 1)")
     return result
 
@@ -121,8 +118,7 @@ def number(name, value):
 
 def positive(name, value):
     """A finite Python float above 0."""
-    result = number(name, value)
-    if result <= 0:
+    if (result := number(name, value)) <= 0:
         raise ValueError(f"{name} is {result:g}; it must be positive")
     return result
 
@@ -158,9 +154,7 @@ def trajectory(states, num_states, batched=False):
     if result.ndim > 1 and not batched:
         raise ValueError(f"states has shape {result.shape}; one trajectory has one axis, time")
     if result.ndim == 0 or result.shape[-1] < 2:
-        raise ValueError(
-            f"states has shape {result.shape}; a context needs at least one transition, two states"
-        )
+        raise ValueError(f"states has shape {result.shape}; a context needs a transition or more, two states")
     return result
 
 

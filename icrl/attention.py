@@ -63,7 +63,8 @@ def softmax_attention(
     flat = (t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in operands)
     attend = StreamedAttention.apply if _streams(*operands) else _fused_attention
     updates = [attend(*one, num_queries)[0] for one in zip(*flat, strict=True)]
-    return torch.stack(updates).reshape(*batch, *prompt.shape[-2:])
+    update = torch.stack(updates).reshape(*batch, *prompt.shape[-2:])
+    return valid.answer(update, prompt=prompt, value_weights=value_weights, score_weights=score_weights)
 
 
 def _streams(*operands):

@@ -67,8 +67,6 @@ def assumption_margin(features: Float[np.ndarray, "S d"], process: MarkovRewardP
 
     Every ``C`` up to this margin, and below ``(1 - gamma) / 2``, then serves in the assumption.
     """
-    features = valid.array("features", features, 2)
-    valid.shaped("features", features, (process.num_states, features.shape[1]), "one row for each state")
     matching = population_matching(features, process.stationary_distribution())
     return float(matching.diagonal().min() - (1 + process.discount) / 2)
 
@@ -194,16 +192,6 @@ def certificate(
             f"rate is {rate:.3g}, not below 1: rate**num_layers does not shrink; see distance for what the "
             f"{num_layers} layers really left"
         )
-    return Certificate(
-        rate=rate,
-        initial=initial,
-        floor=float(radius.max()),
-        bound=decayed + float(radius.max()),
-        distance=distance if np.isfinite(distance) else np.inf,
-        visited=visited,
-        visits=visits,
-        unvisited=unvisited,
-        estimate=estimate,
-        radius=radius,
-        remarks=tuple(remarks),
-    )
+    floor, distance = float(radius.max()), distance if np.isfinite(distance) else np.inf
+    states = visited, visits, unvisited, estimate, radius
+    return Certificate(rate, initial, floor, decayed + floor, distance, *states, tuple(remarks))

@@ -89,11 +89,7 @@ def sarsa_weights(
 
 
 def actor_critic_weights(
-    num_features: int,
-    num_policy_features: int,
-    critic_step: float,
-    actor_step: float,
-    scale: float = 1.0,
+    num_features: int, num_policy_features: int, critic_step: float, actor_step: float, scale: float = 1.0
 ) -> tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]]:
     """``(c P, V/c)`` for actor-critic, after Theorem 3.3 of Liang and Lai (2026); layout ours.
 
@@ -130,10 +126,7 @@ class LinearTransformer(nn.Module):
     """
 
     def __init__(
-        self,
-        P: Float[Tensor, "*#b D D"],
-        V: Float[Tensor, "*#b D D"],
-        num_parameters: int | None = None,
+        self, P: Float[Tensor, "*#b D D"], V: Float[Tensor, "*#b D D"], num_parameters: int | None = None
     ):
         super().__init__()
         for name, weights in (("P", P), ("V", V)):
@@ -189,9 +182,7 @@ def _below_the_constant(prompt):
     last = prompt[..., -1].reshape(-1, prompt.shape[-2])
     row = valid.readable(lambda: int((last != 0).any(0).int().argmax()), None)
     if row is None:
-        raise ValueError(
-            "num_parameters is None; where entries of the prompt cannot be read it must be given"
-        )
+        raise ValueError("num_parameters is None; where entries of a prompt cannot be read it must be given")
     if (last[:, row] != 1).any() or row == last.shape[-1] - 1:
         found = [*last[last[:, row] != 1, row].tolist(), 1][0]
         raise ValueError(

@@ -134,10 +134,7 @@ def label_lines(ax: Axes, *, pad: float = 4) -> None:
 
 
 def iterations(
-    values: Float[np.ndarray, "L_plus_1 S"],
-    truth: Float[np.ndarray, " S"],
-    *,
-    truth_name: str = "true value",
+    values: Float[np.ndarray, "L_plus_1 S"], truth: Float[np.ndarray, " S"], *, truth_name: str = "true value"
 ) -> Figure:
     """The book's emblem: one forward pass as a picture of its iterations.
 

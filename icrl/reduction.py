@@ -84,7 +84,7 @@ def discounted(
         raise ValueError(f"transition has shape {transition.shape}; it must be (*batch, S, S)")
     if right.shape[:-1] != transition.shape[:-1]:
         raise ValueError(
-            f"right has shape {right.shape}; it must be {transition.shape[:-1]} and one axis more"
+            f"right has shape {right.shape}; it must be {transition.shape[:-1]} and an axis more"
         )
     return valid.in_range(_discounted(transition, valid.discount(discount), right), "right", "their sum")
 

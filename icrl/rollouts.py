@@ -68,7 +68,7 @@ def rollout_batch(
     Arguments as in :meth:`icrl.mdp.MarkovDecisionProcess.rollout`, with a policy ``(S, A)`` and, if
     given, a first state for each process. A batch of one draws what ``rollout`` draws.
     """
-    if not processes:
+    if len(processes) == 0:
         raise ValueError("processes is empty; give at least one")
     if not all(hasattr(process, "cumulative_transition") for process in processes):
         raise ValueError("processes must all be instances of MarkovDecisionProcess")

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from icrl import _validation as valid
 from icrl.mrp import MarkovRewardProcess
+from icrl.reduction import _discounted
 
 
 @np.errstate(over="ignore", invalid="ignore")  # refused by name
@@ -86,7 +87,7 @@ def priced_softmax_td(
         ``(num_layers+2, n+1)``: the rows of :func:`weighted_softmax_td`, and the priced values.
     """
     values = weighted_softmax_td(features, states, rewards, discount, num_layers, step_size)
-    v, total = values[-1], 0.0
+    v, total, discount = values[-1], 0.0, valid.discount(discount)
     for k, reward in enumerate(np.asarray(rewards, dtype=float)):
         total += reward + discount * v[k + 1] - v[k]
     price = total / len(rewards) / (1 - discount)
@@ -207,7 +208,7 @@ def empirical_model(
         reward[s] = rewards[visits].mean()
         for k in visits:
             transition[s, states[k + 1]] += 1 / len(visits)
-    return reward, transition
+    return valid.in_range(reward, "rewards", "a mean"), transition
 
 
 def empirical_process(
@@ -282,20 +283,16 @@ def fixed_point(
     label = label.reshape(-1)  # NumPy 2.0 gives it two axes
     if label[states[-1]] not in label[states[:-1]]:
         raise ValueError(
-            f"states ends in {states[-1]}, whose features it never leaves; they must occur earlier"
+            f"states ends in {states[-1]}, whose features it never leaves; they must come earlier"
         )
     visited, process = empirical_process(label[states], rewards, discount)
     limit = np.empty(len(distinct))
-    limit[visited] = process.value()
+    value = _discounted(process.transition, process.discount, process.reward[:, None])[:, 0]
+    limit[visited] = valid.in_range(value, "rewards", "a value")
     unseen = np.setdiff1d(np.arange(len(distinct)), visited)
     if len(unseen):
         matching = matching_matrix(distinct, label[states])[:, visited]
-        condition = np.linalg.cond(matching[visited])
-        if condition > 1e12:
-            raise ValueError(
-                f"features of the visited states give an attention matrix of condition {condition:.0e}; for "
-                "states never visited it must be below 1e12, else their limit is lost to rounding"
-            )
-        limit[unseen] = matching[unseen] @ np.linalg.solve(matching[visited], process.value())
+        valid.conditioned("features of what was visited", matching[visited])  # only those unseen need it
+        limit[unseen] = matching[unseen] @ np.linalg.solve(matching[visited], limit[visited])
         valid.in_range(limit, "rewards", "the limit")
     return limit[label]

@@ -319,6 +319,4 @@ def _check_weights(name, weights, num_layers):
     if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 3:
         raise ValueError(f"{name} has shape {shape}; it must end in D x D with D >= 3")
     if len(shape) > 2 and shape[0] not in (1, num_layers):
-        raise ValueError(
-            f"{name} has shape {shape}; the first axis is the layer, so it must be 1 or {num_layers}"
-        )
+        raise ValueError(f"{name} has shape {shape}; its first axis, the layer, must be 1 or {num_layers}")

@@ -25,9 +25,7 @@ def read_table(path: str | Path) -> Table:
     with path.open(newline="") as file:
         head = file.readline()
         if not head.startswith("# "):
-            raise ValueError(
-                f"path is {path.name}, whose first line is {head[:60]!r}; it must be '# COMMAND'"
-            )
+            raise ValueError(f"path is {path.name}, which begins with {head[:60]!r}; it must be '# COMMAND'")
         reader = csv.DictReader(file)
         rows = list(reader)
     for i, row in enumerate(rows):

@@ -7,6 +7,7 @@ is called on its first day. ``python tests/fuzz.py 10000`` counts the outcomes o
 import collections
 import contextlib
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
@@ -16,30 +17,35 @@ import types
 import typing
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 
 import icrl
 from icrl import (
+    attention,
     control,
     divergence,
     gradient_flow,
     linear_transformer,
+    long_contexts,
     mdp,
     mrp,
     neu,
     pretraining,
     softmax_transformer,
     standard_transformer,
+    streamed_attention,
 )
+from icrl.pretraining import free_weights
 
 STUDIES = ["constructions", "divergence", "neu", "pretraining", "gradient_flow", "control", "depth"]
 STUDIES += ["standard_transformer"]
 LEFT_OUT = {
     "plots": "draws; its arguments are matplotlib's",
     "tables": "formats",
-    "long_contexts": "parts of the transformer, which calls them with what it has checked",
+    "long_contexts": "parts of the transformer: called through it, see IN_BLOCKS",
     "streamed_attention": "parts of attention, likewise",
     "contraction.Certificate": "a report",
     "depth.PricedCertificate": "a report",
@@ -49,11 +55,10 @@ LEFT_OUT = {
     "constructions.PopulationBound": "a report",
     "pretraining.pretrained_rows": "a long run, of any length that its settings say",
     "depth.trained_layer_rows": "likewise",
-    "pretraining.free_values": "reads what context made, of the right shape by construction",
     "gradient_flow.mirror_well": "takes no arguments and a second",
 }
 SECONDS = 20
-"""A call that takes longer hangs."""
+"""A call that computes longer hangs: of the processor, not of the clock, which others share."""
 
 
 def face():
@@ -80,11 +85,43 @@ def face():
                 place = kind.__module__.removeprefix("icrl.")
                 found.setdefault(thing, f"{place}.{kind.__name__}.{name}")
                 OWNERS[thing] = kind
-    return {called: thing for thing, called in found.items() if called not in LEFT_OUT}
+    found = {called: thing for thing, called in found.items() if called not in LEFT_OUT}
+    return found | {f"{name}, in blocks": in_blocks(found[name]) for name in IN_BLOCKS}
 
 
 OWNERS = {}
 """The class of each method."""
+
+IN_BLOCKS = ["attention.softmax_attention", "softmax_transformer.SoftmaxTransformer.forward"]
+"""Called once more as if every context were long: without gradients, and with all of them."""
+
+
+@functools.lru_cache
+def in_blocks(function):
+    """Attention of blocks of two columns, by kinds of tokens where that may be, and its gradients."""
+
+    @functools.wraps(function)
+    def inner(**given):
+        with contextlib.ExitStack() as stack:
+            for room in (attention, softmax_transformer, long_contexts):
+                stack.enter_context(mock.patch.object(room, "LARGEST_SCORE_MATRIX", 3))
+            stack.enter_context(mock.patch.object(streamed_attention, "BLOCK", 2))
+            with torch.no_grad():
+                alone = function(**given)
+            leaves = [x for x in given.values() if isinstance(x, torch.Tensor) and x.is_floating_point()]
+            leaves = [x.detach().clone().requires_grad_() for x in leaves]
+            copies = iter(leaves)
+            again = {
+                name: next(copies) if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+                for name, x in given.items()
+            }
+            result = function(**again)
+            if result.abs().max() > 1e100:  # the gradient may be too large for float64, truly
+                return alone, result
+            return alone, result, torch.autograd.grad(result.sum(), leaves)
+
+    OWNERS.update({inner: OWNERS[function]} if function in OWNERS else {})
+    return inner
 
 
 def _built_by_users(kind):
@@ -259,6 +296,13 @@ MAKERS = {
     gradient_flow.MimickingLoss: _loss,
     gradient_flow.Flow: _flow,
     pretraining.Configuration: _configuration,
+    free_weights.Context: lambda rng: pretraining.context(
+        torch.from_numpy(rng.normal(size=(3, 2))),
+        torch.tensor([0, 1, 2, 1, 0]),
+        torch.from_numpy(rng.normal(size=3)),
+        2,
+        ["softmax", "linear"][rng.integers(2)],
+    ),
     pretraining.Tasks: lambda rng: pretraining.draw_tasks(_configuration(rng), (2, 2), _seeded(rng)),
     pretraining.Worlds: lambda rng: pretraining.random_worlds("random", (2,), 3, _seeded(rng)),
     standard_transformer.Setting: _setting,
@@ -362,13 +406,13 @@ def at_most(seconds):
     def stop(*_):
         raise Hang(f"longer than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _hints(function):

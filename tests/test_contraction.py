@@ -34,6 +34,13 @@ def test_iteration_matrix_and_margin_by_hand():
     assert con.assumption_margin(HALF, process) == pytest.approx(1 / 2 - 3 / 4)
 
 
+def test_states_count_by_how_often_the_chain_visits_them():
+    """mu = (2/3, 1/3): with features 0 all attend alike, each row of M is mu."""
+    process = mrp.MarkovRewardProcess(np.array([[0.5, 0.5], [1.0, 0.0]]), REWARDS, 0.5)
+    matrix = con.population_iteration_matrix(np.zeros((2, 1)), process)
+    np.testing.assert_allclose(matrix, [[2 / 3, -1 / 6], [-1 / 3, 5 / 6]], atol=1e-15)
+
+
 def test_certificate_by_hand():
     """vhat = (8/3, 10/3), and one layer gives (3/2, 5/3)."""
     seen = certify()
@@ -157,7 +164,9 @@ def test_refuses_population():
         con.population_matching(np.eye(3), np.array([0.5, 0.5]))
     with pytest.raises(ValueError, match=r"distribution sums to 1\.5"):
         con.population_matching(np.eye(3), np.full(3, 0.5))
-    with pytest.raises(ValueError, match=r"distribution has shape \(3,\); it must be \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"features has .* axis S must have length 3, as process\.transition"
+    ):
         con.population_iteration_matrix(np.eye(2), process)
     with pytest.raises(ValueError, match="step_size is -1; it must be positive"):
         con.population_iteration_matrix(np.eye(3), process, step_size=-1)

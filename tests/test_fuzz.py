@@ -5,7 +5,6 @@
 
 import contextlib
 import os
-import resource
 
 import fuzz
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 import icrl
 
+resource = pytest.importorskip("resource", reason="limits of time and memory are those of Unix")
 FACE = fuzz.face()
 
 

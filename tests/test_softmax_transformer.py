@@ -777,7 +777,7 @@ def test_refuses_head(head):
         (torch.zeros(4, 5), "has shape (4, 5); it must end in D x D with D >= 3"),
         (torch.zeros(2, 2), "has shape (2, 2); it must end in D x D with D >= 3"),
         (torch.zeros(4), "has shape (4,); it must end in D x D with D >= 3"),
-        (torch.zeros(3, 4, 4), "has shape (3, 4, 4); the first axis is the layer, so it must be 1 or 2"),
+        (torch.zeros(3, 4, 4), "has shape (3, 4, 4); its first axis, the layer, must be 1 or 2"),
         (torch.zeros(4, 4, dtype=torch.int64), "has dtype torch.int64; it must be floating point"),
         (torch.zeros(4, 4) * 1j, "has dtype torch.complex64; it must be floating point"),
         (torch.full((4, 4), NAN), "[0, 0] is nan; every entry must be finite"),

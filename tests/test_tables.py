@@ -18,8 +18,8 @@ def test_command_and_rows_by_column(tmp_path):
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("name,value\none,1\n", r"table.csv, whose first line is 'name,value\\n'; it must be '# COMMAND'"),
-        ("", "whose first line is ''"),
+        ("name,value\none,1\n", r"table.csv, which begins with 'name,value\\n'; it must be '# COMMAND'"),
+        ("", "which begins with ''"),
         ("# run\nname,value\none,1\ntwo\n", "row 1 is .*; it must have 2 cells"),
         ("# run\nname,value\none,1,2\n", "row 0 is .*; it must have 2 cells"),
     ],

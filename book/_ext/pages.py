@@ -16,6 +16,7 @@ PICTURE = "_static/emblem.png"
 DESCRIPTION = 200  # characters at most
 # A formula that no longer fits a narrow screen must stay breakable: longer ones keep their comma by luck.
 UNBREAKABLE = 45
+MANY_ROWS = 16
 CLOSING = re.compile(r"[.,;:!?)\]’”…]+(?=\s|$)|[)\]’”]*[-–—](?=\w)|s\b")
 
 
@@ -71,10 +72,12 @@ def keep_together(app, doctree, docname):
 
 
 def mark_verdicts(app, doctree, docname):
-    """A table with a column of verdicts can be filtered, and is set so that it fits its column."""
+    """A long table with a column of verdicts can be filtered, and is set so that it fits its column."""
     for table in doctree.findall(nodes.table):
         heads = table.next_node(nodes.thead)
-        if heads is not None and any(entry.astext() == "verdict" for entry in heads.findall(nodes.entry)):
+        if len(list(table.findall(nodes.row))) < MANY_ROWS or heads is None:
+            continue
+        if any(entry.astext() == "verdict" for entry in heads.findall(nodes.entry)):
             table["classes"].append("filtered")
 
 

@@ -262,8 +262,8 @@ def claims():
     yield (
         "nearly-equal-features",
         "ours",
-        r"With $x(t)=x(s)+\varepsilon u$ one eigenvalue of $B$ is $\sigma^2\varepsilon^2/(Z\kappa)$ to "
-        "leading order, real and positive.",
+        r"On a covered context with $x(t)=x(s)+\varepsilon u$ one eigenvalue of $B$ is "
+        r"$\sigma^2\varepsilon^2/(Z\kappa)$ to leading order, real and positive.",
         "limit",
         "near",
         near_pair,
@@ -279,8 +279,9 @@ def claims():
     yield (
         "rate-per-layer",
         "ours",
-        r"$\lVert v_l-\widehat v\rVert_\infty\le\hat\rho^{\,l}\lVert v_0-\widehat v\rVert_\infty$ "
-        "in every layer of the transformer, from every start.",
+        r"On a covered context, $\lVert v_l-\widehat v\rVert_\infty\le"
+        r"\hat\rho^{\,l}\lVert v_0-\widehat v\rVert_\infty$ in every layer "
+        "of the transformer, from every start.",
         "bound",
         "sharper",
         rate,
@@ -288,8 +289,8 @@ def claims():
     yield (
         "context-error",
         "ours",
-        r"$\widehat v-v^\pi=\gamma(I-\gamma\widehat P)^{-1}(\widehat P-P)v^\pi$ on the visited states, "
-        "whether or not others exist.",
+        r"On a covered context, $\widehat v-v^\pi=\gamma(I-\gamma\widehat P)^{-1}(\widehat P-P)v^\pi$ "
+        "on the visited states, whether or not others exist.",
         "identity",
         "sharper",
         context_error,
@@ -305,7 +306,7 @@ def claims():
     yield (
         "floor-fixed",
         "ours",
-        "Temperature does not move the floor.",
+        "On a covered context with distinct features, temperature does not move the floor.",
         "identity",
         "floor",
         floor_fixed,

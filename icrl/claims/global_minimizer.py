@@ -67,7 +67,8 @@ def inequality(rng):
     odd = np.array([1.0, -1.0])
     swap = mrp.MarkovRewardProcess(np.eye(2)[::-1], rng.uniform(0.5, 1) * odd, rng.uniform(0.2, 0.9))
     tasks = TaskDistribution([swap], rng.uniform(0.5, 1.5) * odd[:, None])
-    terms = neu_terms(tasks, tasks.enumerate(4), *softmax_td_weights(1), int(rng.integers(1, 4)))
+    n = int(rng.integers(1, 5))
+    terms = neu_terms(tasks, tasks.enumerate(n), *softmax_td_weights(1), int(rng.integers(1, 4)))
     attained = np.linalg.norm(terms.mean(terms.td_updates)) / cauchy_schwarz(terms)
     error = largest([max(0.0, x - 1) for x in ratios] + [abs(attained - 1)])
     seen = f"all windows of n = 6; J is {ratios[0]:.2f} (construction) and {ratios[1]:.2f} of the bound"
@@ -223,8 +224,9 @@ CLAIMS = Claims(
     claim(
         "neu-gradient-asymptotics",
         "ours",
-        "At the construction, on a context with coverage where the layers converge, the reward row of $V$ "
-        "and two entries of $A$ grow linearly; all others stay bounded, with the limits of the proposition.",
+        "At the construction, on a context with coverage where the layers converge and rewards are a "
+        "function of the state, the reward row of $V$ and two entries of $A$ grow linearly; all others stay "
+        "bounded, with the limits of the proposition.",
         "identity",
         "gradient",
         context_asymptotics,
@@ -232,7 +234,8 @@ CLAIMS = Claims(
     claim(
         "neu-without-coverage",
         "ours",
-        "On a context whose last state is new, the whole target row of $A$ grows, and no other row of $A$.",
+        "On a context whose last state is new, and some state of which has successors of different value, "
+        "the whole target row of $A$ can grow; no other row of $A$ does.",
         "control",
         "gradient",
         without_coverage,
@@ -240,8 +243,8 @@ CLAIMS = Claims(
     claim(
         "neu-random-parameters",
         "ours",
-        "At random parameters $J$ is at least 5 times larger (median) than at the construction, on its own "
-        "entries.",
+        r"At 20 random $\theta$ with four layers on contexts of six transitions, $J^{\mathrm{own}}$ is in "
+        "the median at least 5 times that of the construction.",
         "control",
         "breaks",
         random_parameters,

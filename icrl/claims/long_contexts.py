@@ -240,8 +240,8 @@ CLAIMS = Claims(
     claim(
         "theorem-3",
         "ours, in the spirit of " + PAPER + "Theorem 3",
-        r"$\lim_L\lim_nJ_{L,n}(\theta^\star)=0$: on endless contexts $J$ decays like $L\rho^L$, $\rho$ the "
-        "largest spectral radius of the tasks.",
+        r"$\lim_L\lim_nJ_{L,n}(\theta^\star)=0$: on endless contexts $J$ decays at most like $L\rho^L$, "
+        r"$\rho$ the largest spectral radius of the tasks, and like it on random tasks.",
         "limit",
         "theorem-3",
         minimizer,
@@ -249,7 +249,8 @@ CLAIMS = Claims(
     claim(
         "neu-step-sizes",
         "ours",
-        "In that limit every step size of the convergent range is a minimizer; beyond it $J$ grows.",
+        "On endless contexts $J$ vanishes with depth at every step size of the convergent range; beyond it "
+        "$J$ grows.",
         "limit",
         "continuum",
         step_sizes,
@@ -275,8 +276,8 @@ CLAIMS = Claims(
     claim(
         "neu-joint-limit",
         "ours",
-        r"$J_{L,n}=(\lVert c\rVert+o(1))\,L/n$ where $L\to\infty$ and $n\kappa^L\to0$: contexts must be long "
-        "for the depth.",
+        r"$J_{L,n}=(\lVert c\rVert+o(1))\,L/n$ where $L\to\infty$, $n\kappa^L\to0$ and $n\ge c_3(L+1)$, on "
+        "aperiodic chains: contexts must be long for the depth.",
         "limit",
         "joint",
         joint_limit,

@@ -244,7 +244,8 @@ CLAIMS = Claims(
     ),
     _claim(
         "small-features",
-        r"On-policy, $\max\lVert x\rVert\max\lVert x-x'\rVert\le2\,\mathrm{arcosh}(1/\gamma)$ is safe.",
+        "On-policy, with distinct features, small step sizes converge if "
+        r"$\max\lVert x\rVert\max\lVert x-x'\rVert\le2\,\mathrm{arcosh}(1/\gamma)$.",
         "bound",
         "normaliser",
         small_features,

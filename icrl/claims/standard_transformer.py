@@ -155,7 +155,7 @@ def oracle(rng):
 
 def small_network():
     """Two one-layer networks, trained for a few seconds from a fixed generator."""
-    setting = Setting(num_layers=1, num_seeds=2, num_prompts=16, num_steps=700, num_states=4, num_names=4)
+    setting = Setting(num_layers=1, num_seeds=2, num_prompts=16, num_steps=400, num_states=4, num_names=4)
     return study.train(setting, torch.Generator().manual_seed(7))
 
 

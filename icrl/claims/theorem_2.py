@@ -191,6 +191,7 @@ CLAIMS = Claims(
             (
                 "theorem-2-recursion",
                 "ours, towards Theorem 2 of Xie et al. (2026)",
+                "On a context that visits every state, "
                 r"$e_{l+1} = (I-\widehat M+\gamma\widehat P_n)e_l + \gamma(\widehat P_n-\widehat MP)v^\pi$ "
                 r"for the error $e_l=v_l-v^\pi$, from every start.",
                 "identity",
@@ -199,6 +200,7 @@ CLAIMS = Claims(
             (
                 "theorem-2-norm",
                 "first inequality Xie et al. (2026), App. D; second ours",
+                "On a context that visits every state, "
                 r"$\lVert I-\widehat M+\gamma\widehat P_n\rVert_\infty\le2(1-\min_s\widehat M(s,s))+\gamma$, "
                 r"and $\lVert(\widehat P_n-\widehat MP)v^\pi\rVert_\infty\le"
                 r"\lVert(\widehat P-P)v^\pi\rVert_\infty$.",

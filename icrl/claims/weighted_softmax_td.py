@@ -113,10 +113,13 @@ def tabular_td(rng):
         _, states, rewards, discount = random_context(rng)
         size = int(states.max()) + 1
         features = np.sqrt(40.0) * np.eye(size)
-        softmax = softmax_td.weighted_softmax_td(features, states, rewards, discount, 10)
-        tabular = softmax_td.tabular_td(states, rewards, size, discount, 10)
+        alpha = float(rng.uniform(0.1, 1.5))
+        softmax = softmax_td.weighted_softmax_td(features, states, rewards, discount, 10, alpha)
+        tabular = softmax_td.tabular_td(states, rewards, size, discount, 10, alpha)
         errors.append(relative_error(softmax, tabular[:, states]))
-    return Evidence(largest(errors), 1e-12, "50 contexts, ten updates each, inverse temperature 40")
+    return Evidence(
+        largest(errors), 1e-12, "50 contexts, ten updates each, random step sizes, inverse temperature 40"
+    )
 
 
 def linear_td(rng):
@@ -149,7 +152,7 @@ def high_temperature(rng):
 
 
 def equal_features(rng):
-    """Two states that look alike: the run ends at the value of the chain in which they are one."""
+    """Two states that look alike: their difference stays, and from zero the run ends as if they were one."""
     errors, apart = [], []
     for _ in range(10):
         features, states, rewards, discount, layers = slow_context(rng, 2.0, merge=True)
@@ -159,9 +162,15 @@ def equal_features(rng):
         errors.append(relative_error(loop[-1], aggregated.value()[merged]))
         unmerged = softmax_td.empirical_process(states, rewards, discount)[1].value()[states]
         apart.append(relative_error(loop[-1], unmerged))
+        start = rng.normal(size=4)
+        run = started_at(start, features, states, rewards, discount, 20, float(rng.uniform(0.1, 1)))
+        two, three = (run[:, np.flatnonzero(states == s)[0]] for s in (2, 3))
+        errors.append(relative_error(two - three, np.full(21, start[2] - start[3])))
     # The value of the unmerged chain must be another one, else the comparison is blind.
     error = largest(errors) if largest(apart) > 1e-3 else np.inf
-    return Evidence(error, 1e-10, "ten contexts, run to the end; unmerged values differ")
+    return Evidence(
+        error, 1e-10, "ten contexts, run to the end, and from random starts; unmerged values differ"
+    )
 
 
 def unvisited_query(rng):
@@ -290,7 +299,7 @@ CLAIMS = Claims(
     Claim(
         "fixed-point",
         "ours",
-        r"If visited states differ in their features, a convergent run ends at "
+        "On a covered context whose visited states differ in their features, a convergent run ends at "
         r"$(I-\gamma\widehat P)^{-1}\hat r$, whatever the kernel.",
         "identity",
         CHAPTER + "fixed-point",
@@ -308,7 +317,8 @@ CLAIMS = Claims(
     Claim(
         "converges-iff-radius",
         "ours",
-        r"Softmax TD converges from every start if and only if "
+        "On a covered context with distinct features, softmax TD converges to "
+        r"$(I-\gamma\widehat P)^{-1}\hat r$ from every start if and only if "
         r"$\rho(I-\alpha\widehat M(I-\gamma\widehat P))<1$.",
         "bound",
         CHAPTER + "fixed-point",
@@ -326,7 +336,7 @@ CLAIMS = Claims(
         "factor-gamma",
         "ours",
         r"$(I-\alpha\widehat M(I-\gamma\widehat P))\mathbf 1 = (1-\alpha(1-\gamma))\mathbf 1$, "
-        "whatever the kernel.",
+        "whatever the kernel, on a covered context.",
         "identity",
         CHAPTER + "factor-gamma",
         factor_gamma,
@@ -343,7 +353,7 @@ CLAIMS = Claims(
     Claim(
         "tabular-td",
         "special case named by Xie et al. (2026); this form ours",
-        "Under coverage, sharp one-hot attention is batch tabular TD.",
+        "On a covered context, sharp one-hot attention is batch tabular TD, with the same step size.",
         "limit",
         CHAPTER + "tabular",
         tabular_td,
@@ -368,8 +378,9 @@ CLAIMS = Claims(
     Claim(
         "equal-features",
         "ours",
-        "Visited states with equal features are merged: a convergent run from zero ends at the value "
-        "of the merged chain.",
+        "Visited states with equal features keep the difference of their values, from every start. From zero "
+        "they are merged: if the merged context is covered, a convergent run ends at the value of the merged "
+        "chain.",
         "identity",
         CHAPTER + "equal-features",
         equal_features,
@@ -377,7 +388,8 @@ CLAIMS = Claims(
     Claim(
         "unvisited-query",
         "ours",
-        "A state that the context never visits gets the kernel interpolant of the visited values.",
+        "A state that the context never visits gets the kernel interpolant of the visited values, if these "
+        "states differ in their features.",
         "identity",
         CHAPTER + "unvisited",
         unvisited_query,

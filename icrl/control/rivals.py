@@ -115,6 +115,8 @@ def deployment_rows(
         strict_steps: of blocks that are shown one window a step, at a constant rate of 1e-3.
         seed: of everything.
     """
+    if len(windows) == 0:
+        raise ValueError("windows is empty; give at least one")
     base = Experiment()
     untrained, trained = trained_blocks(base, steps, seeds, seed)
     strict = replace(base, batch=1, windows=1000, learning_rate=1e-3, schedule="constant")

@@ -190,7 +190,7 @@ def exact_chain(
     """
     rows = [[rational("transition", p) for p in row] for row in transition]
     size = len(rows)
-    if not rows:
+    if len(rows) == 0:
         raise ValueError("transition is empty; it must be a square matrix")
     for s, row in enumerate(rows):
         if len(row) != size:

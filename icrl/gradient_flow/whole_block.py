@@ -4,7 +4,6 @@ Liang and Lai (2026), Proposition 3.1, is about all of ``P`` and ``V``; here aut
 them. See :doc:`/book/gradient-flow`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weigh
 @checked
 def block_gradients(
     prompts: Float[Tensor, "T D N"],
-    teacher: Sequence[Float[Tensor, "D D"]],
+    teacher: tuple[Float[Tensor, "D D"], Float[Tensor, "D D"]],
     P: Float[Tensor, "D D"],
     V: Float[Tensor, "D D"],
     num_parameters: int,

@@ -60,7 +60,7 @@ class TaskDistribution:
 
     def __post_init__(self):
         processes = tuple(self.processes)
-        if not processes:
+        if len(processes) == 0:
             raise ValueError("processes is empty; give at least one")
         for i, process in enumerate(processes):
             if not isinstance(process, MarkovRewardProcess):
@@ -262,6 +262,7 @@ def construction_gradient(
 ) -> tuple[float, Float[np.ndarray, "2 D D"]]:
     """Output at the query of the construction and its gradient, by the transformer's own backward pass."""
     value, score = softmax_td_weights(features.shape[1], step_size)
+    valid.count("num_layers", num_layers, 1)
     model = SoftmaxTransformer(num_layers, discount, value, tau * score).requires_grad_()
     output = model(softmax_td_prompt(features, states, rewards))[-1, -1]
     gradients = torch.autograd.grad(output, [model.value_weights, model.score_weights])

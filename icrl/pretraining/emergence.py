@@ -99,7 +99,7 @@ def squared_errors(
 @checked
 def at_query(values: Float[Tensor, "seeds B S"], tasks: Tasks) -> Float[Tensor, "seeds B"]:
     """The entry of the query state."""
-    if values.shape[:-1] != tasks.states.shape[:-1]:
+    if values.shape != (*tasks.states.shape[:-1], tasks.worlds.reward.shape[-1]):
         raise ValueError(
             f"values has shape {tuple(values.shape)}; it must be {tuple(tasks.worlds.reward.shape)}"
         )
@@ -266,6 +266,7 @@ def fitted_response(
     basis = torch.take_along_dim(basis, tasks.states[0, :, -1:, None], -2)[:, 0]
     if values.shape[-1] != len(basis):
         raise ValueError(f"values has shape {tuple(values.shape)}; its last axis must be {len(basis)}")
+    values = values.to(basis)
     solution = torch.linalg.lstsq(basis, values.mT).solution
     residual = values - (basis @ solution).mT
     alone = basis[:, -1]  # the mean reward

@@ -77,7 +77,7 @@ def free_values(
     valid.count("num_layers", num_layers, 1)
     valid.discount(discount)
     layers = [
-        (value_weights[i % len(value_weights)].mT, score_weights[i % len(score_weights)].mT)
+        [weights[i % len(weights)].mT.to(context.states) for weights in (value_weights, score_weights)]
         for i in range(num_layers)
     ]
     return (_softmax if context.gram is None else _linear)(layers, context, discount)
@@ -181,6 +181,6 @@ def _counts(kind, size, like):
 
 def _times(tokens, weights):
     """``tokens @ weights`` with weights that batch elements share: one product instead of many small ones."""
-    if tokens.ndim != weights.ndim or weights.shape[-3] != 1:
+    if tokens.ndim != weights.ndim or tokens.ndim == 2 or weights.shape[-3] != 1:
         return tokens @ weights
     return (tokens.flatten(-3, -2) @ weights[..., 0, :, :]).unflatten(-2, tokens.shape[-3:-1])

@@ -133,7 +133,7 @@ def transition_counts(states: Int[Tensor, "*b n_plus_1"], num_states: int) -> Fl
         raise ValueError(
             f"states holds {states.min()} to {states.max()}; num_states is {size}, they end at {size - 1}"
         )
-    pairs = (states[..., :-1] * size + states[..., 1:]).reshape(-1, states.shape[-1] - 1)
+    pairs = (states[..., :-1] * size + states[..., 1:]).reshape(batch.numel(), states.shape[-1] - 1)
     pairs = pairs + size**2 * torch.arange(len(pairs), device=pairs.device)[:, None]
     counts = torch.bincount(pairs.flatten(), minlength=size**2 * len(pairs))
     return counts.reshape(*batch, size, size).double()

@@ -165,6 +165,7 @@ def slopes(
     still = (~predicted.flatten(1).any(-1)).nonzero()
     if len(still):
         raise ValueError(f"predicted[{int(still[0])}] is 0 everywhere; a slope needs something that moves")
+    moved, predicted = moved.double(), predicted.double()
     target = (prompts.weight * moved).flatten(1)
     columns, weighted = predicted.flatten(1), (prompts.weight * predicted).flatten(1)
     return target @ columns.T / (weighted * columns).sum(-1)

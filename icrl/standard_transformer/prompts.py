@@ -109,7 +109,7 @@ def draw_prompts(
     Raises:
         ValueError: an unknown kind, no kind, more states than names, counts out of range.
     """
-    if not kinds:
+    if len(kinds) == 0:
         raise ValueError("kinds is empty; give at least one kind of world")
     if not len(batch):
         raise ValueError("batch is empty; it must have at least one axis")

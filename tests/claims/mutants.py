@@ -63,12 +63,17 @@ def changed(function, change):
     return lambda *a, **k: change(function(*a, **k))
 
 
-def tabular_td_by_sums(states, rewards, num_states, discount, num_iterations):
+def tabular_td_by_sums(states, rewards, num_states, discount, num_iterations, step_size):
     values = np.zeros((num_iterations + 1, num_states))
     for i, v in enumerate(values[:-1]):
         values[i + 1] = v
-        np.add.at(values[i + 1], states[:-1], rewards + discount * v[states[1:]] - v[states[:-1]])
+        errors = rewards + discount * v[states[1:]] - v[states[:-1]]
+        np.add.at(values[i + 1], states[:-1], step_size * errors)
     return values
+
+
+def tabular_td_without_steps(states, rewards, num_states, discount, iterations, step_size, o=TD.tabular_td):
+    return o(states, rewards, num_states, discount, iterations)
 
 
 def linear_td_by_sums(features, states, rewards, discount, num_iterations, step_size, original=TD.linear_td):
@@ -130,6 +135,12 @@ def stays(start, features, states, *arguments, original=TD_CLAIMS.started_at):
     """A run that never leaves its start: nothing converges, nothing diverges."""
     run = original(start, features, states, *arguments)
     return 0 * run + run[:1]
+
+
+def drifts_apart(*arguments, original=TD_CLAIMS.started_at):
+    """Every value shrinks by a thousandth in a layer."""
+    run = original(*arguments)
+    return run * 0.999 ** np.arange(len(run))[:, None]
 
 
 def step_size_forgotten(*arguments, original=TD_CLAIMS.started_at):

@@ -101,6 +101,8 @@ def test_flipped_step_range(monkeypatch):
     largest = operators.largest_step_size
     monkeypatch.setattr(operators, "largest_step_size", lambda operator: 2 * largest(operator))
     assert not evidence("step-size-range").holds
+    monkeypatch.setattr(operators, "largest_step_size", lambda operator: largest(operator) or 1e-3)
+    assert not evidence("step-size-range").holds
 
 
 def test_flipped_inflow(monkeypatch):

@@ -15,6 +15,7 @@ from mutants import (
     ZERO_IF_UNVISITED,
     changed,
     discount_ignored,
+    drifts_apart,
     kernel_over_queries,
     kernel_shifted,
     kernel_telling_equal_features_apart,
@@ -32,6 +33,7 @@ from mutants import (
     step_size_forgotten,
     step_size_ignored,
     tabular_td_by_sums,
+    tabular_td_without_steps,
     time_reversed,
 )
 
@@ -71,6 +73,8 @@ MUTATIONS = [
     (TD_CLAIMS, "SoftmaxTransformer", never_diverges, "alternating-kernels"),
     (TD, "fixed_point", ZERO_IF_UNVISITED, "unvisited-query"),
     (TD, "tabular_td", tabular_td_by_sums, "tabular-td"),
+    (TD, "tabular_td", tabular_td_without_steps, "tabular-td"),
+    (TD_CLAIMS, "started_at", drifts_apart, "equal-features"),
     (TD, "linear_td", linear_td_by_sums, "linear-td"),
 ]
 
