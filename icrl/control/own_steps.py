@@ -39,7 +39,7 @@ OWN: dict[str, tuple[Callable[[float, float], Updater], tuple[float, ...]]] = {
 }
 """Learners by name: what to make of a step size and of the largest return, and the step sizes tried."""
 
-SERVED = ("lake",)
+SERVED = ("lake", "slippery lake")
 """The worlds; for random ones see :mod:`icrl.control.softmax_comparison`."""
 
 
