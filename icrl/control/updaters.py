@@ -4,7 +4,7 @@ An updater carries a memory, one row for each run. The loop rolls out ``behaviou
 window to ``update``. The rows of a memory are a table of action values ``(B, S, A)``; the actor-critic adds
 its preferences. The transformers see one-hot features of pairs. A new learner is a subclass of
 :class:`Updater` with an ``update``; it joins the comparison by an entry in ``LEARNERS`` of
-:mod:`icrl.control.comparison`. See :doc:`/book/control`.
+:mod:`icrl.control.comparison`, and :func:`updater` by one in ``KINDS``. See :doc:`/book/control`.
 """
 
 from abc import ABC, abstractmethod

@@ -1,5 +1,6 @@
 """Training a linear block to mimic its teacher: loss and flow, what the tasks let one see, where flows end,
-and Algorithm 1."""
+and Algorithm 1: small (:mod:`~icrl.gradient_flow.teacher_mimicking`), and at the size of the paper's
+experiment (:mod:`~icrl.gradient_flow.experiment`)."""
 
 from icrl.gradient_flow.basins import (
     FATES,

@@ -1,6 +1,7 @@
 """Algorithm 1 of Liang and Lai (2026), here with Adam: a block is trained to make SARSA's update.
 
-See :doc:`/book/gradient-flow`.
+The small form, one block on a few tasks. At the size of the paper's experiment:
+:mod:`icrl.gradient_flow.experiment`. See :doc:`/book/gradient-flow`.
 """
 
 from typing import NamedTuple
