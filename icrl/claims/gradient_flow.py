@@ -325,7 +325,8 @@ CLAIMS = Claims(
     claim(
         "one-hot-manifold",
         "ours",
-        r"With one-hot features and $z=(\gamma\mathbf 1,-\mathbf 1,0)$ the loss is zero at "
+        r"With one-hot features, no ended episode and one discount $\gamma$, the loss is zero, with "
+        r"$z=(\gamma\mathbf 1,-\mathbf 1,0)$, at "
         r"$(cP^\star_{12}+z\eta^\top,c^{-1}\bar V^\star_{21}+bz^\top)$ for all $b$ and $\eta$.",
         "identity",
         "richness",
@@ -334,7 +335,8 @@ CLAIMS = Claims(
     claim(
         "unprojected-landing-misses",
         "ours",
-        "With one-hot features the balance predicts the landing point only off $z$.",
+        "With one-hot features, no ended episode and one discount, the balance predicts the landing point "
+        "only off $z$.",
         "control",
         "landing",
         unprojected,
