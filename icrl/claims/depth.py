@@ -358,7 +358,8 @@ CLAIMS = Claims(
     Claim(
         "price-first-hurts",
         "ours",
-        "Two states that swap, one louder: price first is a hundred times worse than TD and price last.",
+        "Two states that swap, one louder, with rewards that TD gets right: price first is a hundred times "
+        "worse than TD and price last.",
         "control",
         CHAPTER + "leaves",
         swap_chain,

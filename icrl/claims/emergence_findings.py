@@ -104,8 +104,8 @@ CLAIMS = Claims(
     claim(
         "training-finds-td",
         "ours",
-        r"Where $\gamma^L$ is small, the row $(a,b,c)$ of every seed comes within 20 % of a multiple of "
-        "$(1,1,-1)$.",
+        r"Where $\gamma^L$ is small, the row $(a,b,c)$ of each of four seeds, from small starts, comes "
+        "within 20 % of a multiple of $(1,1,-1)$.",
         "bound",
         "emerges",
         finds_td,

@@ -15,7 +15,7 @@ from icrl.softmax_transformer import SoftmaxTransformer, priced_td_weights, soft
 
 
 def one_pass(rng):
-    """Improvement never below what is promised; equal to it where two actions change places."""
+    """Improvement never below what is promised; equal to it where an overrated action changes places."""
     excess, miss = [], []
     for _ in range(60):
         gamma, epsilon = float(rng.uniform(0, 0.95)), float(rng.uniform(0, 0.6))
@@ -183,7 +183,8 @@ CLAIMS = Claims(
     claim(
         "improvement-per-pass",
         "A pass improves every state by at least the discounted brackets, gap minus moved span, and by "
-        r"exactly that where two actions change places; it never loses more than "
+        r"exactly that where two actions change places and the new one was overestimated relative to the "
+        r"old; it never loses more than "
         r"$\frac{1-\varepsilon}{1-\gamma}$ times the largest span.",
         "bound",
         "improvement",

@@ -208,7 +208,7 @@ CLAIMS = Claims(
         "mimicking-rich",
         "ours",
         r"The tasks of the experiment are rich from their first window on: one null direction; with one "
-        r"table of features for all worlds $2d+2$.",
+        r"table for all worlds, of as many independent features as pairs, $2d+2$.",
         "bound",
         "rich",
         rich,

@@ -67,13 +67,13 @@ def draw_policy(
     for s, chosen in enumerate(greedy(q[:cells])):
         x, y, mark = s % grid.columns, s // grid.columns, grid.squares[s]
         if mark in "HCG":
-            ax.text(x, y, mark, ha="center", va="center", color=plots.GREY, fontsize=11)
-            continue
-        if mark == "S":
-            ax.text(x - 0.44, y - 0.42, "S", ha="left", va="top", color=plots.GREY, fontsize=8)
-        if (chosen > 0).all():
+            ax.text(x, y, mark, ha="center", va="center", color=plots.ink(plots.GREY), fontsize=11)
             continue
         color = "white" if abs(values[s]) > 0.6 * limit else "black"
+        if mark == "S":
+            ax.text(x - 0.44, y - 0.42, "S", ha="left", va="top", color=color, fontsize=8)
+        if (chosen > 0).all():
+            continue
         for a in np.flatnonzero(chosen):
             dx, dy = grid.moves[a]
             arrow = {"arrowstyle": "-|>", "color": color, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
