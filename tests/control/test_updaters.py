@@ -92,7 +92,7 @@ def test_visited_queries_leave_other_pairs_alone():
 
 def test_softmax_pairs_are_sharp_by_default():
     """As in the chapter: one layer, features twice one-hot, the paper's step, every pair read."""
-    assert SoftmaxPairs() == SoftmaxPairs(1, 4.0, 1.0, "all", False)
+    assert vars(SoftmaxPairs()) == vars(SoftmaxPairs(1, 4.0, 1.0, "all", False))
 
 
 def test_actor_critic_acts_by_its_own_policy():
