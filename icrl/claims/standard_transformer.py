@@ -214,8 +214,8 @@ def claims():
     )
     yield (
         "ordinary-instrument",
-        "The fit of a Jacobian gives back these coefficients, and the price is the response to a shift "
-        "of all rewards.",
+        "The fit of a Jacobian gives back these coefficients up to degree 2, and the price is the response "
+        "to a shift of all rewards.",
         "identity",
         "hypotheses",
         instrument,
@@ -238,7 +238,8 @@ def claims():
     )
     yield (
         "ordinary-oracle",
-        "On its own law the posterior mean errs least of all rivals.",
+        "On its own law the posterior mean (with the common fallback for unseen rewards) errs least of all "
+        "rivals.",
         "interval",
         "separate",
         oracle,
