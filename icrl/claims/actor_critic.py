@@ -293,8 +293,8 @@ CLAIMS = Claims(
     Claim(
         "actor-follows-gradient",
         "ours",
-        r"With the exact critic and stationary states, $\mathbb E[g\,\delta]$ is $1-\gamma$ times the "
-        r"gradient of the mean value $\sum_s\mu(s)v^{\pi_\lambda}(s)$, $\mu$ held fixed.",
+        r"With the exact critic of states, and stationary states, $\mathbb E[g\,\delta]$ is $1-\gamma$ "
+        r"times the gradient of the mean value $\sum_s\mu(s)v^{\pi_\lambda}(s)$, $\mu$ held fixed.",
         "identity",
         CHAPTER + "gradient",
         policy_gradient,

@@ -346,8 +346,8 @@ CLAIMS = Claims(
     ),
     claim(
         "oracle-on-gymnasium",
-        r"Policy iteration and $k$ steps of value iteration differ by at most $\gamma^k\max|q^*|$ on "
-        "Gymnasium's tasks.".replace("|", r"\vert "),
+        r"Policy iteration and $k$ steps of value iteration from zero differ by at most "
+        r"$\gamma^k\max|q^*|$ on Gymnasium's tasks.".replace("|", r"\vert "),
         "bound",
         "score",
         oracle,
@@ -378,7 +378,8 @@ CLAIMS = Claims(
     ),
     claim(
         "raised-one-window",
-        r"Raising rewards by $c$ and values by $\kappa$ moves a value by $\alpha\kappa'n_z/n$, the actor by "
+        r"In one window in which no episode ends, raising rewards by $c$ and values by $\kappa$ moves a "
+        r"value by $\alpha\kappa'n_z/n$, the actor by "
         r"$\frac{\beta\kappa'}n\sum_ig_i$, with $\kappa'=c-(1-\gamma)\kappa$.",
         "identity",
         "random",

@@ -232,8 +232,8 @@ CLAIMS = Claims(
     Claim(
         "lstd-limit",
         "ours",
-        r"After $L$ blocks on one window $w_L-w_\infty=(I-\alpha\hat A)^L(w_0-w_\infty)$, with "
-        r"$w_\infty$ the LSTD weights of the window.",
+        r"Where $\hat A$ is invertible, after $L$ blocks on one window "
+        r"$w_L-w_\infty=(I-\alpha\hat A)^L(w_0-w_\infty)$, with $w_\infty$ the LSTD weights of the window.",
         "identity",
         CHAPTER + "steps",
         lstd_limit,
