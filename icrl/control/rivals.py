@@ -129,7 +129,7 @@ def deployment_rows(
     }
     rows = []
     for discount in (0.5, 0.9):
-        for concentration in (1.0, 0.03):
+        for concentration in (1.0, 0.1, 0.03):
             setting = replace(base, discount=discount, concentration=concentration)
             tuning = _Table(setting, runs, [windows[-1]], seed + 2)
             for step in STEPS:

@@ -22,7 +22,7 @@ def test_the_long_run_in_small():
     """Every learner in every kind of world; trained rows come with their paired differences."""
     rows = deployment_rows(2, [1, 2], 2, 1, 1, 0)
     kinds = {(row["discount"], row["concentration"]) for row in rows}
-    assert kinds == {(g, c) for g in (0.5, 0.9) for c in (1.0, 0.03)}
+    assert kinds == {(g, c) for g in (0.5, 0.9) for c in (1.0, 0.1, 0.03)}
     mine = [row for row in rows if (row["discount"], row["concentration"]) == (0.9, 0.03)]
     assert {row["windows"] for row in mine} == {1, 2}
     assert sum(row["learner"] == "trained" for row in mine) == 4
