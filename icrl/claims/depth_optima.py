@@ -194,7 +194,7 @@ def momentum_condition(rng):
 
 
 def momentum_reversible(rng):
-    """On reversible chains: the bound, its rate, and a programme over polynomials on an interval."""
+    """On reversible chains: the bound, and its rate in closed form."""
     errors = []
     for _ in range(40):
         size, gamma, layers = int(rng.integers(2, 8)), float(rng.uniform(0.3, 0.98)), int(rng.integers(1, 12))
@@ -248,8 +248,8 @@ CLAIMS = Claims(
         "focused-minimax",
         "ours",
         r"On a cycle longer than the depth the least worst error of a focused network is $\gamma^L$ of "
-        r"the value, and $(\gamma^L-\gamma^m)/((1-\gamma)(1-\gamma^m))$ for rewards in $[-1,1]$; TD "
-        r"leaves $\gamma^L$ on every chain.",
+        r"the value, and $(\gamma^L-\gamma^m)/((1-\gamma)(1-\gamma^m))$ for rewards in $[-1,1]$; TD leaves "
+        r"at most $\gamma^L$ of the value on every covered context with $\widehat M=I$.",
         "bound",
         CHAPTER + "focused",
         focused_minimax,

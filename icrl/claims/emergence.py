@@ -284,8 +284,8 @@ CLAIMS = Claims(
     claim(
         "horner-reachability",
         "ours",
-        r"With $\widehat M=I$ and rows $(a_l,1,-1)$ every polynomial of degree below $L$ in "
-        r"$\gamma\widehat P$ is reached.",
+        r"On covered contexts with $\widehat M=I$ rows $(a_l,1,-1)$ reach every polynomial of degree below "
+        r"$L$ in $\gamma\widehat P$.",
         "identity",
         "polynomials",
         horner,
@@ -293,7 +293,8 @@ CLAIMS = Claims(
     claim(
         "construction-gap",
         "ours",
-        r"With $\widehat M=I$ the construction misses $\hat v$ by exactly $(\gamma\widehat P)^L\hat v$.",
+        r"On covered contexts with $\widehat M=I$ the construction misses $\hat v$ by exactly "
+        r"$(\gamma\widehat P)^L\hat v$.",
         "identity",
         "polynomials",
         construction_gap,
@@ -301,8 +302,8 @@ CLAIMS = Claims(
     claim(
         "two-jobs",
         "ours",
-        r"With attention $mI+(1-m)\mathbf 1\nu^\top$, $\nu$ stationary, the network is a polynomial on "
-        "deviations from the mean reward and a separate factor on the mean.",
+        r"On covered contexts with attention $mI+(1-m)\mathbf 1\nu^\top$, $\nu$ stationary, the network is a "
+        "polynomial on deviations from the mean reward and a separate factor on the mean.",
         "identity",
         "honest",
         two_jobs,

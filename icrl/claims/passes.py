@@ -215,7 +215,8 @@ CLAIMS = Claims(
     ),
     claim(
         "error-of-a-pass",
-        r"What $L$ warm-started layers leave is $E^L(q-\hat q)$ plus the noise of the window.",
+        r"Where a window leaves every pair and nothing ends, what $L$ warm-started layers leave is "
+        r"$E^L(q-\hat q)$ plus the noise of the window.",
         "identity",
         "one-layer",
         error_split,
@@ -223,7 +224,8 @@ CLAIMS = Claims(
     claim(
         "two-rates",
         r"A layer multiplies constants by $1-\alpha(1-\gamma)$ and differences, in the long run, by the "
-        r"largest other eigenvalue; with sharp attention that is $\gamma\vert\lambda_2(\widehat P)\vert$.",
+        r"largest other eigenvalue; with sharp attention and $\alpha=1$ that is "
+        r"$\gamma\vert\lambda_2(\widehat P)\vert$.",
         "identity",
         "one-layer",
         two_rates,

@@ -240,15 +240,17 @@ CLAIMS = Claims(
     ),
     claim(
         "price-changes-nothing",
-        "A price head after the layers moves all pairs alike, so that every policy of the loop stays.",
+        "Without ends and with every pair queried, a price head after the layers moves all pairs alike, so "
+        "that every policy of the loop stays.",
         "identity",
         "price",
         price,
     ),
     claim(
         "control-ranking",
-        "On random tasks softmax with all pairs queried, and Expected SARSA on centred rewards, are ahead of "
-        "softmax on visited pairs and of Expected SARSA as it is; the two lie close together.",
+        r"On random tasks at $\gamma=0.9$, after 60 windows, softmax with all pairs queried, and Expected "
+        "SARSA on centred rewards, are ahead of softmax on visited pairs and of Expected SARSA as it is; the "
+        "two lie close together.",
         "bound",
         "comparison",
         ranking,

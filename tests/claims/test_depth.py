@@ -126,6 +126,7 @@ BROKEN = {
         "price first": changed(*priced, rolled),
     },
     "price-first-constant": {
+        "price": changed(*first, scaled_row(1.001, 0)),
         "transposed": changed(chapter, "by_counts", lambda x, *_: (x[0], x[1], x[2].T)),
         "no loud state": changed(chapter, "draw_context", lambda x, *_, **__: (0 * x[0], *x[1:])),
     },
