@@ -6,24 +6,21 @@ from icrl.control.softmax_comparison import COMPARED, RIVALS, best_tried, closed
 
 TRIED = ("world", "learner", "runs", "windows", "step_size", "share")
 MEASURED = [f"{name}{end}" for name in ("share", "difference") for end in ("", "_low", "_high")]
-LONG = ("random", "random, discount 0.5")
 
 
 def tables(run: Run, *, runs: int, tuned: int, windows: int) -> None:
     """Every learner at its own best step size in each world.
 
     ``--tuned`` tasks to choose step sizes on, with 200 windows; ``--runs`` fresh tasks to compare on, up to
-    ``--windows``, in two of the worlds up to 400.
+    ``--windows``.
     """
     given = {"runs": tuned, "windows": min(200, windows), "seed": run.seed}
     grid = [{"world": world, "learner": name, **given} for world in COMPARED for name in RIVALS]
     tried = run(steps_tried, grid)
     run.write("softmax-control-tuning", TRIED, tried)
     best = best_tried(tried)
-    grid = []
+    records, grid = [k for k in (25, 100, 400, 1600) if k <= windows] or [windows], []
     for world in COMPARED:
-        last = windows if world in LONG else min(400, windows)
-        records = [k for k in (25, 100, 400, 1600) if k <= last] or [last]
         for name in (*RIVALS, "myopic"):
             step = best.get((world, name), 0.0)
             task = {"world": world, "learner": name, "step_size": step, "runs": runs}

@@ -37,8 +37,7 @@ def tables(run: Run, *, runs: int, steps: int, prompts: int, worlds: int, device
 SWEEP = Sweep(
     __file__,
     tables,
-    # All but the last run, four layers on short contexts: `--runs 23` adds it.
-    full={"runs": 22, "steps": 3000, "prompts": 32, "worlds": 1000, "device": "cpu"},
+    full={"runs": 23, "steps": 3000, "prompts": 32, "worlds": 1000, "device": "cpu"},
     small={"runs": 2, "steps": 20, "prompts": 4, "worlds": 40, "device": "cpu"},
 )
 if __name__ == "__main__":
