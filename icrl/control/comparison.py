@@ -27,7 +27,10 @@ from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 @checked
 @dataclass(frozen=True)
 class Setting:
-    """A world of the comparison: how to draw it, how often, for how long; no return exceeds ``largest``."""
+    """A world of the comparison: how to draw it, how often, for how long; no return exceeds ``largest``.
+
+    Step sizes of its own are chosen in ``trials`` runs.
+    """
 
     draw: Callable[[int, np.random.Generator], list[MarkovDecisionProcess]]
     runs: int = 48
@@ -35,6 +38,7 @@ class Setting:
     horizon: int = 100
     skip: tuple[str, ...] = ()
     largest: float = 1.0
+    trials: int = 24
 
 
 @checked
@@ -105,6 +109,7 @@ WORLDS = {
         200,
         ("linear, 8 times", FOLLOWER, "trained", "trained, gauge set"),
         largest=20.0,
+        trials=8,
     ),
 }
 """The worlds by name. Random ones have 9 states and 4 actions; Gymnasium has the discount 0.95."""
@@ -171,6 +176,7 @@ def evaluate(
     *,
     runs: int | None = None,
     windows: int | None = None,
+    end: bool = False,
 ) -> list[dict]:
     """One learner in one world: a row for each record, with 95% bootstrap intervals over the runs.
 
@@ -182,10 +188,11 @@ def evaluate(
         leader: as in :func:`icrl.control.loop.control`.
         runs: at most so many, if given.
         windows: records up to this one only, if given.
+        end: whether to score after the last of them alone.
     """
     setting = WORLDS[world]
     tasks = setting.draw(min(setting.runs, runs or setting.runs), np.random.default_rng([seed, 3]))
-    records = [k for k in setting.records if windows is None or k <= windows]
+    records = [k for k in setting.records if windows is None or k <= windows][-1 if end else 0 :]
     run = control(tasks, updater, records, np.random.default_rng([seed, 4]), leader=leader)
     found = score(tasks, run.policies, setting.horizon)
     rows = []
