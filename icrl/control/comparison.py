@@ -13,14 +13,9 @@ import numpy as np
 from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.control.loop import control
+from icrl.control.operators import WindowSarsa, WindowSoftmax
 from icrl.control.scores import goals, interval, score
-from icrl.control.updaters import (
-    ActorCritic,
-    LinearSarsa,
-    SoftmaxPairs,
-    Tabular,
-    Updater,
-)
+from icrl.control.updaters import ActorCritic, Tabular, Updater
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 
 
@@ -115,16 +110,19 @@ WORLDS = {
 """The worlds by name. Random ones have 9 states and 4 actions; Gymnasium has the discount 0.95."""
 
 LEARNERS: dict[str, tuple[Callable[[float], Updater], tuple[float, ...]]] = {
-    "linear": (LinearSarsa, (1.0, 2.0, 4.0, 8.0)),
-    "linear, 8 times": (lambda a: LinearSarsa(a, 8), (0.5, 1.0, 2.0, 4.0)),
-    "softmax, visited": (lambda a: SoftmaxPairs(8, 4.0, a, "visited"), (0.05, 0.1, 0.2, 0.5)),
-    "softmax, all": (lambda a: SoftmaxPairs(8, 4.0, a, "all"), (0.01, 0.02, 0.05, 0.1)),
+    "linear": (WindowSarsa, (1.0, 2.0, 4.0, 8.0)),
+    "linear, 8 times": (lambda a: WindowSarsa(a, 8), (0.5, 1.0, 2.0, 4.0)),
+    "softmax, visited": (lambda a: WindowSoftmax(8, 4.0, a, "visited"), (0.05, 0.1, 0.2, 0.5)),
+    "softmax, all": (lambda a: WindowSoftmax(8, 4.0, a, "all"), (0.01, 0.02, 0.05, 0.1)),
     "actor-critic": (lambda a: ActorCritic(a, a), (2.0, 4.0, 8.0, 16.0)),
     "SARSA": (lambda a: Tabular("sarsa", a), (0.1, 0.2, 0.5, 1.0)),
     "expected SARSA": (lambda a: Tabular("expected-sarsa", a), (0.1, 0.2, 0.5, 1.0)),
     "Q-learning": (lambda a: Tabular("q-learning", a), (0.1, 0.2, 0.5, 1.0)),
 }
-"""Learners by name, each with what to make of a step size and with the step sizes that were tried."""
+"""Learners by name, each with what to make of a step size and with the step sizes that were tried.
+
+Transformers without their prompts: their updates, which hold the same tables.
+"""
 
 TUNED_ON = ("random", "random, raised")
 """Where step sizes are chosen, on tasks that are not used again."""

@@ -24,8 +24,8 @@ def _expected(step):
 
 BLOCK_STEPS = (0.5, 1.0, 2.0, 4.0)
 TABLE_STEPS = (0.1, 0.2, 0.5, 1.0)
-TRIALS = 8
-"""How many steps are tried beyond the ends of a grid, at most."""
+BESIDE, ROUNDS = 2, 6
+"""How many steps beside the best one must have been tried, and how often a grid grows, at most."""
 
 OWN: dict[str, tuple[Callable[[float, float], Updater], tuple[float, ...]]] = {
     "linear": (lambda a, top: WindowSarsa(a), BLOCK_STEPS),
@@ -56,17 +56,18 @@ def best_step(merits: Mapping[float, object]) -> float:
 
 
 @checked
-def further_step(merits: Mapping[float, object], limit: float | None = None) -> float | None:
-    """What to try next where the best step is the last of its grid; nothing where it is inside.
+def further_steps(merits: Mapping[float, object], limit: float | None = None) -> list[float]:
+    """What to try next so that two smaller and two larger steps than the best one are tried; nothing if so.
 
-    Half the smallest or twice the largest. A step at the ``limit`` is inside: no learner has a larger one.
+    Halves of the smallest and doubles of the largest; no learner has a step beyond the ``limit``.
     """
-    best = best_step(merits)
-    if best == min(merits):
-        return best / 2
-    if best == max(merits) and (limit is None or best < limit):
-        return 2 * best if limit is None else min(2 * best, limit)
-    return None
+    tried = sorted(merits)
+    place = tried.index(best_step(merits))
+    below = [tried[0] / 2**k for k in range(1, BESIDE + 1 - place)]
+    above = [tried[-1] * 2**k for k in range(1, BESIDE + 2 + place - len(tried))]
+    if limit is not None:
+        above = [x for x in {min(x, limit) for x in above} if x > tried[-1]]
+    return sorted(below + above)
 
 
 @checked
@@ -81,13 +82,12 @@ def tried_until_inside(
         limit: the largest step that makes sense, if there is one.
 
     Returns:
-        By rising step. After ``TRIALS`` more the grid may end at the best one: see :func:`further_step`.
+        By rising step. After ``ROUNDS`` of :func:`further_steps` it stops, inside or not.
     """
-    merits = dict(zip(map(float, steps), measure(list(map(float, steps))), strict=True))
-    for _ in range(TRIALS):
-        if (step := further_step(merits, limit)) is None:
-            break
-        (merits[step],) = measure([step])
+    merits, more = {}, [float(step) for step in steps]
+    for _ in range(1 + ROUNDS):
+        merits |= dict(zip(more, measure(more), strict=True)) if more else {}
+        more = further_steps(merits, limit)
     return dict(sorted(merits.items()))
 
 

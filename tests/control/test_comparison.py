@@ -16,7 +16,8 @@ from icrl.control.comparison import (
     tried_row,
     with_rewards,
 )
-from icrl.control.updaters import ActorCritic, LinearSarsa, SoftmaxPairs
+from icrl.control.operators import WindowSarsa, WindowSoftmax
+from icrl.control.updaters import ActorCritic
 from icrl.mdp import from_gymnasium
 
 LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
@@ -144,10 +145,11 @@ def test_best_step_is_that_of_the_mean_over_worlds_and_lengths():
 
 def test_learners_are_what_they_are_called():
     made = {name: make(0.3) for name, (make, _) in LEARNERS.items()}
-    assert vars(made["linear"]) == vars(LinearSarsa(0.3))
-    assert vars(made["linear, 8 times"]) == vars(LinearSarsa(0.3, 8))
-    assert vars(made["softmax, visited"]) == vars(SoftmaxPairs(8, 4.0, 0.3, "visited"))
-    assert vars(made["softmax, all"]) == vars(SoftmaxPairs(8, 4.0, 0.3, "all"))
+    expected = {"linear": WindowSarsa(0.3), "linear, 8 times": WindowSarsa(0.3, 8)}
+    expected |= {f"softmax, {x}": WindowSoftmax(8, 4.0, 0.3, x) for x in ("visited", "all")}
+    for name, learner in expected.items():
+        assert type(made[name]) is type(learner)
+        assert vars(made[name]) == vars(learner)
     assert vars(made["actor-critic"]) == vars(ActorCritic(0.3, 0.3))
     for name, rule in (
         ("SARSA", "sarsa"),

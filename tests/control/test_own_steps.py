@@ -23,7 +23,7 @@ from icrl.control.own_steps import (
     OWN,
     SERVED,
     best_own_steps,
-    further_step,
+    further_steps,
     largest_step,
     own_step_row,
     own_steps_tried,
@@ -57,7 +57,7 @@ def test_trials_and_the_best_of_them(monkeypatch):
     world = replace(comparison.WORLDS["random"], records=(0, 2, 4))
     monkeypatch.setitem(comparison.WORLDS, "random", world)
     monkeypatch.setitem(own_steps.OWN, "SARSA", (OWN["SARSA"][0], (0.3, 0.5)))
-    monkeypatch.setattr(own_steps, "TRIALS", 0)
+    monkeypatch.setattr(own_steps, "ROUNDS", 0)
     given = {"world": "random", "learner": "SARSA", "runs": 3}
     rows = own_steps_tried(windows=9, seed=1, **given)
     assert [(row["step_size"], row["windows"], row["success"]) for row in rows] == [
@@ -99,19 +99,19 @@ def test_the_best_step(results, best):
 @pytest.mark.parametrize(
     ("best", "limit", "tried"),
     [
-        (0.4, None, [0.2, 0.4, 0.8]),  # inside
-        (0.1, None, [0.05, 0.1, 0.2, 0.4, 0.8]),
-        (0.03, None, [0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8]),
-        (1.6, None, [0.2, 0.4, 0.8, 1.6, 3.2]),
+        (0.4, None, [0.1, 0.2, 0.4, 0.8, 1.6]),
+        (0.1, None, [0.025, 0.05, 0.1, 0.2, 0.4, 0.8]),
+        (0.03, None, [0.00625, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8]),
+        (1.6, None, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4]),
         (1.6, 1.0, [0.2, 0.4, 0.8, 1.0]),  # nothing is larger
-        (0.0, None, [0.2 / 8, 0.05, 0.1, 0.2, 0.4, 0.8]),  # in the end it stops
+        (0.0, None, [0.2 / 2**k for k in range(6, -1, -1)] + [0.4, 0.8]),  # in the end it stops
     ],
 )
 def test_a_grid_grows_until_the_best_step_is_inside(best, limit, tried, monkeypatch):
-    monkeypatch.setattr(own_steps, "TRIALS", 4 if best else 3)
+    monkeypatch.setattr(own_steps, "ROUNDS", 3)
     merits = tried_until_inside(lambda steps: [-abs(x - best) for x in steps], [0.2, 0.4, 0.8], limit)
     assert list(merits) == tried
-    assert (further_step(merits, limit) is None) == (best > 0)
+    assert (further_steps(merits, limit) == []) == (best > 0)
 
 
 def test_tables_have_a_largest_step():
@@ -120,7 +120,7 @@ def test_tables_have_a_largest_step():
 
 
 def test_no_step_of_the_committed_tables_is_the_last_of_its_grid():
-    """Where a learner reaches anything at all, the step that was chosen lies between two others."""
+    """Where a learner reaches anything at all, the step that was chosen lies between two smaller and two larger ones."""
     for table, key in (("control-own-tuning", "success"), ("softmax-control-tuning", "share")):
         grids = {}
         for row in read_table(DATA / f"{table}.csv").rows:
@@ -129,4 +129,4 @@ def test_no_step_of_the_committed_tables_is_the_last_of_its_grid():
         assert len(grids) == (len(SERVED) * len(OWN) if key == "success" else len(COMPARED) * len(RIVALS))
         for (_, learner), merits in grids.items():
             limit = 1.0 if "SARSA" in learner or learner == "Q-learning" else None
-            assert further_step(merits, limit) is None or max(merits.values())[0] < 0.05
+            assert not further_steps(merits, limit) or max(merits.values())[0] < 0.05
