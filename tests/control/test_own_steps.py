@@ -120,7 +120,7 @@ def test_tables_have_a_largest_step():
 
 
 def test_no_step_of_the_committed_tables_is_the_last_of_its_grid():
-    """Where a learner reaches anything at all, the step that was chosen lies between two smaller and two larger ones."""
+    """Two smaller and two larger steps than the chosen one were tried, unless nothing is ever reached."""
     for table, key in (("control-own-tuning", "success"), ("softmax-control-tuning", "share")):
         grids = {}
         for row in read_table(DATA / f"{table}.csv").rows:
