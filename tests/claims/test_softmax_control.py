@@ -224,6 +224,21 @@ FAULTS = {
         "certificate",
         changed(passes.certificate, lambda x: replace(x, radius=0.02 * x.radius)),
     ),
+    ("certified-improvement", "radius, a little less"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, radius=0.99 * x.radius)),
+    ),
+    ("certified-improvement", "radius, a little more"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, radius=1.01 * x.radius)),
+    ),
+    ("certified-improvement", "values"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, estimate=1.01 * x.estimate)),
+    ),
     ("certified-improvement", "silent"): (
         PASSES,
         "certificate",
