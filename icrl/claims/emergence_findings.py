@@ -82,10 +82,10 @@ def price(rng):
         paid += [(1 - c.discount) * fit.mean_gain for fit in fits]
         shifts += ((1 - c.discount) * (more - said).mean(-1)).tolist()
         off.append(float((more - said - (more - said).mean(-1, keepdim=True)).abs().max()))
-    rows = *run.rows[-1, 0], torch.tensor([1.0, 1.0, -1.0])
+    rows = *run.rows[-1, 0].tolist(), (1.0, 1.0, -1.0)
     for shift, (a, b, current) in zip(shifts, rows, strict=True):
-        factor = sum(float(1 + current + c.discount * b) ** k for k in range(c.num_layers))
-        off.append(abs(shift / ((1 - c.discount) * float(a) * factor) - 1))
+        factor = sum((1 + current + c.discount * b) ** k for k in range(c.num_layers))
+        off.append(abs(shift / ((1 - c.discount) * a * factor) - 1))
     off.append(abs(shifts[-1] / (1 - c.discount**c.num_layers) - 1))
     error = max(0.0, *(abs(x - 0.95) - 0.15 for x in paid[:-1]), abs(paid[-1] - 0.27) - 0.06)
     seen = f"trained {min(paid[:-1]):.2f} to {max(paid[:-1]):.2f}, constructed {paid[-1]:.2f}"
