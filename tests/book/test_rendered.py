@@ -62,7 +62,8 @@ const seen = new Map();
 const walk = e => {
   const whole = e.matches(`${WHOLE}, ${FORMULA}`), unit = e.matches(UNITS);
   if (!whole) [...e.children].forEach(walk);
-  if (!unit && ((e.children.length && !whole) || e.closest("tr, figure, form") || e.matches("dt, dd"))) return;
+  const kept = e.closest("tr, figure, form") || e.matches("dt, dd") || (e.children.length && !whole);
+  if (kept && !unit) return;
   const kind = [look(e), own(e.parentElement), own(e.parentElement.parentElement)].join(" < ");
   seen.set(kind, (seen.get(kind) ?? 0) + 1);
   if (seen.get(kind) > 3) e.remove();
