@@ -113,16 +113,13 @@ def softmax_td_on_pairs(process, q, roll, tau, step, layers, everywhere):
     pairs = roll.states * q.shape[1] + roll.actions
     values, n = q.ravel().copy(), len(roll.rewards)
     visited = np.unique(pairs[:-1])
+    weights = np.where(pairs[:-1] == np.arange(q.size)[:, None], np.exp(tau), 1.0)  # (pairs, n)
     for _ in range(layers):
         errors = [
             roll.rewards[i] + process.discount * values[pairs[i + 1]] * (not roll.ended[i]) - values[pairs[i]]
             for i in range(n)
         ]
-        new = values.copy()
-        for z in range(len(values)):
-            weights = np.where(pairs[:-1] == z, np.exp(tau), 1.0)
-            new[z] += step * (weights @ errors) / weights.sum()
-        values = new
+        values = values + step * (weights @ errors) / weights.sum(axis=1)
     kept = q.ravel().copy()
     where = slice(None) if everywhere else visited
     kept[where] = values[where]
@@ -272,13 +269,13 @@ def gauge_matters(rng):
 def raised_rewards(rng):
     """All pairs queried, no ends: the loop on raised rewards chooses the same policies."""
     different = 0.0
-    for _ in range(5):
+    for _ in range(4):
         process = random_mdp(6, 3, float(rng.uniform(0.3, 0.9)), rng)
         other = raised(process, float(rng.uniform(-2, 2)))
         seed, updater = int(rng.integers(2**31)), SoftmaxPairs(4, 3.0, 0.3, "all")
-        runs = [control([p], updater, range(40), np.random.default_rng(seed)) for p in (process, other)]
+        runs = [control([p], updater, range(25), np.random.default_rng(seed)) for p in (process, other)]
         different = max(different, np.abs(runs[0].policies - runs[1].policies).max())
-    return Evidence(different, 0.0, "5 processes, 40 windows: largest difference of policies")
+    return Evidence(different, 0.0, "4 processes, 25 windows: largest difference of policies")
 
 
 def one_window(rng):
