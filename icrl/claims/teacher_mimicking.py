@@ -44,14 +44,20 @@ def trained(setting, steps, seeds, rng):
 
 
 def recovered(rng):
-    """Largest relative difference to the construction after one scale, both methods."""
-    errors = []
+    """Relative difference to the construction after one scale that seven of twelve starts keep, both methods.
+
+    Not all arrive: of 192 starts of actor-critic on four sets of tasks four did not, of 240 of SARSA none. If
+    one in seventeen does not (the upper end of 99 %), six or more of twelve are left with probability 3e-5.
+    """
+    errors, arrived = [], []
     sarsa = replace(SMALL, learning_rate=1e-2)
     for setting in (sarsa, replace(sarsa, method="actor-critic", step_size=0.5, actor_step=0.3)):
-        run = trained(setting, 1200, 4, rng)  # at half the rate some blocks are still on their way
+        run = trained(setting, 1200, 12, rng)
         seen = recovery(setting, run.scores[-1], run.values[-1])
-        errors += [*seen.score_error, *seen.value_error]
-    return Evidence(largest(errors), 0.05, "4 blocks each of SARSA and actor-critic, 1200 steps, 3 states")
+        off = np.sort(np.maximum(seen.score_error, seen.value_error))
+        errors.append(off[6])
+        arrived.append(f"{(off <= 0.05).sum()} of 12")
+    return Evidence(largest(errors), 0.05, f"SARSA {arrived[0]}, actor-critic {arrived[1]}; 1200 steps")
 
 
 def rich(rng):
@@ -201,8 +207,9 @@ CLAIMS = Claims(
     claim(
         "mimicking-recovers",
         "Liang and Lai (2026), Algorithm 1; the measure ours",
-        r"Trained by Algorithm 1 on random worlds of three states, 40 at a time, blocks end up within 5% of "
-        r"$(cP^\star_{12},c^{-1}\bar V^\star_{21})$, one $c$ for both.",
+        "Trained by Algorithm 1 on random worlds of three states, 40 at a time, most blocks end up within 5% "
+        r"of $(cP^\star_{12},c^{-1}\bar V^\star_{21})$, one $c$ for both: seven of twelve starts or more, of "
+        "SARSA and of actor-critic.",
         "limit",
         "training",
         recovered,
