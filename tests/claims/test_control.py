@@ -113,6 +113,12 @@ FAULTS = [
         "optimal_q",
         changed(icrl.mdp.MarkovDecisionProcess.optimal_q, lambda q: 1.01 * q),
     ),
+    (
+        "oracle-on-gymnasium",
+        icrl.mdp.MarkovDecisionProcess,
+        "value_iteration",
+        lambda self, n, f=icrl.mdp.MarkovDecisionProcess.value_iteration: f(self, n + 1),
+    ),
     ("exact-success", scores, "goals", lambda process: process.terminal),
     ("exact-success", chapter, "score", lambda p, policies, n: scores.score(p, policies, n + 3)),
     ("exact-success", chapter, "score", lambda p, policies, n: scores.score(p, policies, n - 1)),
