@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -102,15 +103,8 @@ def pretraining(device, rate, seeds, steps, repetitions):
         trainer = Trainer(c, torch.Generator(device).manual_seed(0), getattr(torch, dtype))
         line = {"what": f"pretraining {masks} {attention} {dtype}", "device": device, "seeds": seeds}
         line["step"] = seconds(lambda t=trainer: t.chunk(steps), device, repetitions) / steps
-        shape = (steps, seeds, c.num_prompts)
-        line["drawing"] = (
-            seconds(
-                lambda c=c, t=trainer: draw_tasks(c, shape, t.generator, t.dtype),
-                device,
-                repetitions,
-            )
-            / steps
-        )
+        draw = partial(draw_tasks, c, (steps, seeds, c.num_prompts), trainer.generator, trainer.dtype)
+        line["drawing"] = seconds(draw, device, repetitions) / steps
         line["floor"] = seeds * bench.pretraining_floor(rate, masks, dtype, attention)
         item = 4 if dtype == "float32" else 8
         worlds = c.num_states**2 + c.num_states
@@ -132,7 +126,7 @@ def teacher_mimicking(device, rate, starts, batch, strict, repetitions):
     """A batched step, and a step of one window, at the sizes of the reported experiment."""
     setting = Experiment(batch=batch, windows=1000, learning_rate=1e-3)
     (m, k, q), n = setting.shape, setting.num_transitions
-    draws = full_count.device_lessons(setting, torch.Generator(device).manual_seed(0))
+    draws = full_count._lessons(setting, torch.Generator(device).manual_seed(0))
     blocks = [
         torch.tensor(x, device=device).requires_grad_()
         for x in training_start(setting, starts, np.random.default_rng(0))
@@ -151,19 +145,21 @@ def teacher_mimicking(device, rate, starts, batch, strict, repetitions):
     line["bytes"] = 8 * (batch * (n * m + k + q) + 2 * starts * m * (k + q))
     line["floor of bytes"] = line["bytes"] / rate["bytes"]
     blocks = [x.detach().cpu().numpy() for x in blocks]
-    few = 10 if device == "cuda" else 2
 
     def run(setting, steps):
         generator = torch.Generator(device).manual_seed(0)
         return full_count.train_on_device(setting, steps, *blocks, generator, records=2)
 
-    line["step"] = seconds(lambda: run(setting, 10 * few), device, 2) / (10 * few)
+    def step_of(setting, steps):
+        """By a difference, so that the first drawing and recording is left out."""
+        once, twice = (seconds(lambda s=s: run(setting, s), device, 1) for s in (steps, 2 * steps))
+        return (twice - once) / steps
+
+    line["step"] = step_of(setting, strict // 40)
     yield line
     setting = replace(setting, batch=1, at_once=2)
     line = {"what": "teacher-mimicking, one window", "device": device, "seeds": starts}
-    both = [seconds(lambda s=s: run(setting, s), device, 1) for s in (strict, 2 * strict)]
-    line["step"] = (both[1] - both[0]) / strict  # the drawing of the first processes left out
-    line["both"] = both
+    line["step"] = step_of(setting, strict)
     size = starts * m * (k + q)
     line["floor"] = (
         starts * (2 * (2 * m * k + 2 * m * m + 3 * q * m) + 12 * m * (k + q)) / rate["flops float64"]
@@ -192,6 +188,7 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--json", type=Path, help="a file that is given all lines as well")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--only", default="", help="a word in the name of a part")
     parser.add_argument("--alone", action="store_true", help="not the CPU as well")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -203,12 +200,15 @@ def main():
         lines.append({"what": f"rates of {name}, torch {torch.__version__}", "device": device} | rate)
         print(json.dumps(lines[-1]), flush=True)
         steps, batch = (50, 250) if fast else (2, 250 if not quick else 5)
+        repetitions = 7 if fast else 1
         for part in (
-            pretraining(device, rate, seeds, steps, 7 if fast else 1),
-            teacher_mimicking(device, rate, seeds, batch, 20_000 if fast else 50, 7 if fast else 1),
-            ordinary(device, 5, 300 if fast else 3),
-            ordinary(device, 10, 300 if fast else 3),
+            pretraining(device, rate, seeds, steps, repetitions),
+            teacher_mimicking(device, rate, seeds, batch, 20_000 if fast else 80, repetitions),
+            ordinary(device, 5, 200 if fast else 3),
+            ordinary(device, 10, 200 if fast else 3),
         ):
+            if given.only not in part.__name__:
+                continue
             try:
                 for line in part:
                     lines.append(line)

@@ -31,7 +31,7 @@ def _follow(setting, world, parameters, uniform, start):
     ``uniform (2, n+1, B)`` chooses actions and successors, as :meth:`Worlds.window` does.
     """
     features, rows, paid = world
-    batch, size, actions, d = features.shape
+    batch, size, actions, _ = features.shape
     n, each = setting.num_transitions, torch.arange(batch, device=features.device)
     q = (features.flatten(1, 2) @ parameters[..., None])[..., 0].unflatten(1, (size, actions))
     best = (q == q.amax(-1, keepdim=True)).to(q)
@@ -93,21 +93,55 @@ def device_lessons(setting: Experiment, generator: Generator) -> Iterator[Lesson
         ValueError: another setting than SARSA from rollouts with fresh features and Adam.
     """
     _refuse(setting)
-    return _lessons(setting, generator)
+    return (Lesson(*(x.clone() for x in given)) for given in _lessons(setting, generator))
+
+
+class _Recorded:
+    """Work in place on tensors that stay where they are; on CUDA a graph that is replayed."""
+
+    def __init__(self, work, device):
+        self.work, self.on_cuda, self.graph, self.warm = work, device.type == "cuda", None, False
+
+    def __call__(self):
+        if self.graph is not None:
+            self.graph.replay()
+        elif self.warm and self.on_cuda:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):  # recorded, not done
+                self.work()
+            self.graph.replay()
+        else:
+            self.work()
+            self.warm = True
 
 
 def _lessons(setting, generator):
-    options = {"dtype": torch.float64, "device": generator.device, "generator": generator}
-    batch, (_, _, q) = setting.batch, setting.shape
+    """The same, in the same three tensors again and again."""
+    options = {"dtype": torch.float64, "device": generator.device}
+    batch, (m, k, q), n = setting.batch, setting.shape, setting.num_transitions
+    shapes = (batch, n, m), (batch, k), (batch, q), (batch, q), (2, n + 1, batch)
+    data, column, update, parameters, uniform = (torch.ones(shape, **options) for shape in shapes)
+    world, state = _worlds(setting, batch, generator)
+
+    def window():
+        column[:, 1:] = parameters
+        for into, x in zip(
+            (data, update, state), _follow(setting, world, parameters, uniform, state), strict=True
+        ):
+            into.copy_(x)
+        if setting.follow:
+            parameters.add_(update)
+
+    window = _Recorded(window, generator.device)
     while True:
-        world, state = _worlds(setting, batch, generator)
-        parameters = setting.spread * (2 * torch.rand(batch, q, **options) - 1)
+        parameters.uniform_(-setting.spread, setting.spread, generator=generator)
         for _ in range(setting.windows):
-            uniform = torch.rand(2, setting.num_transitions + 1, batch, **options)
-            data, update, state = _follow(setting, world, parameters, uniform, state)
-            yield Lesson(data, torch.cat([torch.ones_like(parameters[:, :1]), parameters], 1), update)
-            if setting.follow:
-                parameters = parameters + update
+            uniform.uniform_(generator=generator)
+            window()
+            yield Lesson(data, column, update)
+        drawn, first = _worlds(setting, batch, generator)
+        for into, x in zip((*world, state), (*drawn, first), strict=True):
+            into.copy_(x)
 
 
 def _strict_chunks(setting, generator, size):
@@ -137,37 +171,20 @@ def _strict_gradients(score, value, moment, column, update):
     return back[..., None] * column, errors[..., None] * heard[:, None]
 
 
-class _StrictSteps:
-    """``size`` steps of the strict form; on CUDA replayed as one graph from the second call on."""
+def _strict_step(blocks, data, column, update):
+    """Steps of one window each, one after the other: each sets the gradients and yields."""
+    moments = data.mT @ data / data.shape[1]
+    for shown in zip(moments, column, update, strict=True):
+        with torch.no_grad():
+            blocks[0].grad, blocks[1].grad = _strict_gradients(*blocks, *shown)
+        yield
 
-    def __init__(self, setting, blocks, adam, rate, size):
-        (m, k, q), like = setting.shape, blocks[0].detach()
-        shapes = (size, m, m), (size, k), (size, q), (size,)
-        self.buffers = [like.new_empty(shape) for shape in shapes]
-        self.blocks, self.adam, self.rate, self.graph, self.warm = blocks, adam, rate, None, False
 
-    def __call__(self, lessons, rates):
-        data = lessons.data
-        torch.matmul(data.mT, data, out=self.buffers[0]).div_(data.shape[1])
-        for into, x in zip(self.buffers[1:], (*lessons[1:], rates), strict=True):
-            into.copy_(x)
-        if self.graph is not None:
-            self.graph.replay()
-        elif self.warm and self.rate.is_cuda:
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self._steps()
-            self.graph.replay()
-        else:
-            self._steps()
-            self.warm = True
-
-    def _steps(self):
-        for *shown, rate in zip(*self.buffers, strict=True):
-            with torch.no_grad():
-                self.blocks[0].grad, self.blocks[1].grad = _strict_gradients(*self.blocks, *shown)
-            self.rate.copy_(rate)
-            self.adam.step()
+def _batched_step(blocks, data, column, update):
+    """One step of all windows."""
+    with torch.no_grad():
+        _, blocks[0].grad, blocks[1].grad = gradients(*blocks, data, column, update)
+    yield
 
 
 @checked
@@ -181,6 +198,8 @@ def train_on_device(
     records: int = 11,
 ) -> Run:
     """:func:`icrl.gradient_flow.experiment.train_side_by_side` on the device of the generator.
+
+    Learning rates are rounded to float32, in which PyTorch's fused optimiser reads them; all else is float64.
 
     Args:
         setting: what is done; SARSA from rollouts with fresh features, and Adam.
@@ -202,39 +221,64 @@ def train_on_device(
     score = valid.shaped("score", score, (starts, m, k), "data by parameters, for each block")
     value = valid.shaped("value", value, (starts, q, m), "readout by data, for each block")
     blocks = [torch.tensor(x, device=device).requires_grad_() for x in (score, value)]
-    rate = torch.tensor(setting.learning_rate, device=device, dtype=torch.float64)
-    on_cuda = {"fused": True, "capturable": True} if rate.is_cuda else {}
-    adam = torch.optim.Adam(blocks, lr=rate, **on_cuda)
-    rates = [setting.learning_rate] * num_steps
-    if setting.schedule == "cosine":
-        rates = [
-            setting.learning_rate * (1 + math.cos(math.pi * i / num_steps)) / 2 for i in range(num_steps)
-        ]
-    rates = torch.tensor(rates, dtype=torch.float64, device=device)
-    strict, size = setting.batch == 1, 1
+    strict, size, lessons, step_of = setting.batch == 1, 1, _lessons(setting, generator), _batched_step
     if strict:
         common = math.gcd(span, setting.windows)
         size = max(x for x in range(1, min(common, LARGEST_CHUNK) + 1) if common % x == 0)
-        steps = _StrictSteps(setting, blocks, adam, rate, size)
-    lessons = _strict_chunks(setting, generator, size) if strict else _lessons(setting, generator)
-    rows = []
-    for step in range(0, num_steps + 1, size):
-        given = next(lessons)
+        lessons, step_of = _strict_chunks(setting, generator, size), _strict_step
+    optimize, rate = _adam(setting, blocks, size)
+    share = (
+        (1 + np.cos(np.pi * np.arange(num_steps) / num_steps)) / 2 if setting.schedule == "cosine" else 1.0
+    )
+    rates = torch.tensor(
+        setting.learning_rate * share * np.ones(num_steps), dtype=torch.float32, device=device
+    )
+    given = next(lessons)
+    buffers, rows = [x.clone() for x in given], []
+
+    def work():
+        for i, _ in enumerate(step_of(blocks, *buffers)):
+            optimize(i)
+
+    work = _Recorded(work, device)
+    for step in range(0, num_steps, size):
+        for into, x in zip(buffers, given, strict=True):
+            into.copy_(x)
         if step % span == 0:
-            shown = [x[:1] for x in given] if strict else given
-            with torch.no_grad():
-                loss = gradients(*blocks, *shown)[0]
-            rows.append((step, *(x.detach().cpu().numpy().copy() for x in (loss, *blocks))))
-        if step == num_steps:
-            return Run(*(np.array(x) for x in zip(*rows, strict=True)))
-        if strict:
-            steps(given, rates[step : step + size])
-            continue
-        with torch.no_grad():
-            _, blocks[0].grad, blocks[1].grad = gradients(*blocks, *given)
-        rate.copy_(rates[step])
+            rows.append(_moment(step, blocks, buffers, strict))
+        rate.copy_(rates[step : step + size])
+        work()
+        given = next(lessons)
+    rows.append(_moment(num_steps, blocks, given, strict))
+    return Run(*(np.array(x) for x in zip(*rows, strict=True)))
+
+
+def _moment(step, blocks, shown, strict):
+    """What is kept: the step, the loss on the next window or windows, the blocks."""
+    with torch.no_grad():
+        loss = gradients(*blocks, *(x[:1] if strict else x for x in shown))[0]
+    return step, *(x.detach().cpu().numpy().copy() for x in (loss, *blocks))
+
+
+def _adam(setting, blocks, size):
+    """Adam as a function of the number of a step in its chunk, and the rates of those steps, to be filled."""
+    device, first = blocks[0].device, setting.learning_rate
+    rates = torch.empty(size, device=device)
+    on_cuda = device.type == "cuda"
+    if on_cuda:  # then the rate must be a tensor, to be read whenever a graph is replayed
+        rate = torch.tensor(first, device=device)
+        adam = torch.optim.Adam(blocks, lr=rate, fused=True, capturable=True)
+    else:
+        adam = torch.optim.Adam(blocks, lr=first)
+
+    def step(i):
+        if on_cuda:
+            rate.copy_(rates[i])
+        else:
+            adam.param_groups[0]["lr"] = rates[i].item()
         adam.step()
-    raise AssertionError("the last step is always a moment that is kept")
+
+    return step, rates
 
 
 @checked

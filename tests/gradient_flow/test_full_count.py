@@ -118,7 +118,7 @@ def test_training_is_that_of_the_reference(monkeypatch, batch, schedule):
         replace(setting, at_once=1), 36, *blocks, np.random.default_rng(0), records=4
     )
     for x, y in zip(run, wanted, strict=True):
-        assert np.allclose(x, y, rtol=1e-9, atol=1e-13)
+        assert np.allclose(x, y, rtol=1e-6, atol=1e-8)  # rates are rounded to float32
     assert abs(run.scores[-1] - run.scores[0]).max() > 0.01
 
 
