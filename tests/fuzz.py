@@ -55,6 +55,7 @@ LEFT_OUT = {
     "constructions.PopulationBound": "a report",
     "pretraining.pretrained_rows": "a long run, of any length that its settings say",
     "depth.trained_layer_rows": "likewise",
+    "gradient_flow.full_count_rows": "likewise",
     "gradient_flow.mirror_well": "takes no arguments and a second",
 }
 SECONDS = 20

@@ -1,4 +1,4 @@
-"""One factor at a time, several seeds of each: two tables of the chapter *standard-transformer*."""
+"""One factor at a time, several seeds of each: a table of the chapter *standard-transformer*."""
 
 from runner import Run, Sweep
 
@@ -6,8 +6,6 @@ from icrl.standard_transformer import FACTORS, network_rows
 
 BASE = "boyan .5 160, L 3"
 """From which each factor departs; trained here as well, to be compared with the table of the CPU."""
-
-TABLES = {"runs": "standard-transformer-factors", "conditions": "standard-transformer-factors-conditions"}
 
 
 def tables(run: Run, *, runs: int, seeds: int, steps: int, prompts: int, worlds: int, device: str) -> None:
@@ -27,17 +25,15 @@ def tables(run: Run, *, runs: int, seeds: int, steps: int, prompts: int, worlds:
         }
         for name in (BASE, *FACTORS)[:runs]
     ]
-    rows = run(network_rows, grid)
-    for part, name in TABLES.items():
-        own = [{key: x for key, x in row.items() if key != "table"} for row in rows if row["table"] == part]
-        run.write(name, tuple(own[0]), own)
+    rows = [row for row in run(network_rows, grid) if row.pop("table") == "runs"]
+    run.write("standard-transformer-factors", tuple(rows[0]), rows)
 
 
 SWEEP = Sweep(
     __file__,
     tables,
     full={"runs": 12, "seeds": 10, "steps": 3000, "prompts": 32, "worlds": 1000, "device": "cuda"},
-    small={"runs": 2, "seeds": 2, "steps": 3, "prompts": 3, "worlds": 20, "device": "cpu"},
+    small={"runs": 1, "seeds": 2, "steps": 3, "prompts": 3, "worlds": 20, "device": "cpu"},
 )
 if __name__ == "__main__":
     SWEEP.main()

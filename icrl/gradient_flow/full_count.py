@@ -285,7 +285,7 @@ def _adam(setting, blocks, size):
 def full_count_rows(
     variant: str, changes: dict, steps: int, draws: int, starts: int, records: int, device: str, seed: int
 ) -> list[dict]:
-    """One training at many starts: a row for each start and moment. A task of a sweep.
+    """One training from many starts: a row for each moment. A task of a sweep.
 
     Args:
         variant: its name in the table.
@@ -298,7 +298,8 @@ def full_count_rows(
         seed: of the sweep.
 
     Returns:
-        Windows seen, loss, common scale, relative errors after it, and the smaller of the two cosines.
+        Windows seen, and over the starts: how many have ``c > 0``; the least, median and largest ``|c|``; the
+        median loss, the median and largest errors after the scale, the largest of 1 - cosine.
     """
     setting = replace(Experiment(), **changes)
     words = np.random.SeedSequence([seed, draws, 1]).generate_state(1, np.uint64)
@@ -306,15 +307,18 @@ def full_count_rows(
     blocks = training_start(setting, starts, np.random.default_rng([seed, draws, 0]))
     run = train_on_device(setting, steps, *blocks, generator, records=records + 1)
     found, rows = recovery(setting, run.scores, run.values), []
-    cosine = np.minimum(abs(found.score_cosine), abs(found.value_cosine))
+    off = 1 - np.minimum(abs(found.score_cosine), abs(found.value_cosine))
     for r in range(1, len(run.steps)):
-        for start in range(starts):
-            row = {"variant": variant, "draws": draws, "start": start, "step": int(run.steps[r])}
-            row |= {"windows": setting.batch * row["step"], "loss": run.losses[r, start]}
-            for name, x in zip(("scale", "score_error", "value_error"), found[:3], strict=True):
-                row[name] = x[r, start]
-            row["one_less_cosine"] = 1 - cosine[r, start]
-            rows.append({key: float(f"{x:.4g}") if isinstance(x, float) else x for key, x in row.items()})
+        row = {"variant": variant, "draws": draws, "step": int(run.steps[r]), "starts": starts}
+        row |= {"windows": setting.batch * row["step"], "positive": int((found.scale[r] > 0).sum())}
+        row["loss"] = np.median(run.losses[r])
+        for name, quantile in (("least", 0), ("median", 0.5), ("largest", 1)):
+            row[f"scale_{name}"] = np.quantile(abs(found.scale[r]), quantile)
+            if quantile:
+                row[f"score_error_{name}"] = np.quantile(found.score_error[r], quantile)
+                row[f"value_error_{name}"] = np.quantile(found.value_error[r], quantile)
+        row["cosine_off"] = off[r].max()
+        rows.append({key: float(f"{x:.3g}") if isinstance(x, float) else x for key, x in row.items()})
     return rows
 
 

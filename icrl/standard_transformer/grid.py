@@ -54,7 +54,7 @@ def seeded(name: str, what: str, root: int = 0, device: str = "cpu") -> torch.Ge
     return torch.Generator(device).manual_seed(crc32(f"{name}: {what}".encode(), root))
 
 
-@checked
+@checked(finite=False)  # NaN for a rival that does not exist there
 def network_rows(
     *, run: str, root: int, steps: int, prompts: int, worlds: int, device: str, num_seeds: int | None = None
 ) -> list[dict]:

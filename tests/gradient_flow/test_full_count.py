@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.gradient_flow import Experiment, full_count, full_count_rows, train_on_device, training_start
+from icrl.gradient_flow import (
+    Experiment,
+    full_count,
+    full_count_rows,
+    recovery,
+    train_on_device,
+    training_start,
+)
 from icrl.gradient_flow import experiment as room
 from icrl.gradient_flow.worlds import Worlds
 
@@ -123,17 +130,26 @@ def test_training_is_that_of_the_reference(monkeypatch, batch, schedule):
 
 
 def test_rows_of_the_table():
-    given = {"variant": "v", "changes": {"batch": 3, "windows": 5}, "steps": 10, "draws": 0, "starts": 2}
-    rows = full_count_rows(**given, records=2, device="cpu", seed=0)
-    assert [(row["start"], row["step"], row["windows"]) for row in rows] == [
-        (0, 5, 15),
-        (1, 5, 15),
-        (0, 10, 30),
-        (1, 10, 30),
-    ]
-    assert rows == full_count_rows(**given, records=2, device="cpu", seed=0)
-    assert rows != full_count_rows(**given, records=2, device="cpu", seed=1)
-    assert all(0 < row["one_less_cosine"] < 2 for row in rows)
+    """Against a training by hand: quantiles over the starts at each moment."""
+    change = {"batch": 3, "windows": 5, **SMALL}
+    given = {"variant": "v", "changes": change, "steps": 10, "draws": 2, "starts": 3, "records": 2}
+    rows = full_count_rows(**given, device="cpu", seed=7)
+    assert [(row["step"], row["windows"], row["starts"]) for row in rows] == [(5, 15, 3), (10, 30, 3)]
+    setting, start = Experiment(**change), np.random.default_rng([7, 2, 0])
+    word = int(np.random.SeedSequence([7, 2, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    run = train_on_device(setting, 10, *training_start(setting, 3, start), generator(word), records=3)
+    found = recovery(setting, run.scores, run.values)
+    for r, row in enumerate(rows, 1):
+        assert row["positive"] == (found.scale[r] > 0).sum()
+        size = np.sort(abs(found.scale[r]))
+        assert np.allclose([row[f"scale_{x}"] for x in ("least", "median", "largest")], size, rtol=6e-3)
+        for name in ("score_error", "value_error"):
+            wanted = np.sort(getattr(found, name)[r])[1:]
+            assert np.allclose([row[f"{name}_{x}"] for x in ("median", "largest")], wanted, rtol=6e-3)
+        assert np.isclose(row["loss"], np.median(run.losses[r]), rtol=6e-3)
+        cosine = min(abs(found.score_cosine[r]).min(), abs(found.value_cosine[r]).min())
+        assert np.isclose(row["cosine_off"], 1 - cosine, rtol=6e-3)
+    assert rows != full_count_rows(**given, device="cpu", seed=8)
 
 
 def test_worlds_can_be_given_to_the_reference():
