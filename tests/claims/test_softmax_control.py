@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from early import still_holds
 
 from icrl.claims import passes as claims_of_passes
 from icrl.claims import softmax_control as chapter
@@ -14,7 +15,7 @@ CLAIMS = {claim.id: claim for claim in chapter.CLAIMS + claims_of_passes.CLAIMS}
 
 
 def holds(name, seed=5):
-    return CLAIMS[name].check(np.random.default_rng(seed)).holds
+    return still_holds(CLAIMS[name], seed)
 
 
 def changed(function, change):
@@ -205,9 +206,12 @@ FAULTS = {
         "improvement",
         promised(lambda p, old, x, e: x.promised / (1 - e)),
     ),
-    ("improvement-per-pass", "floor"): (PASSES, "improvement", both_ways("span", 0.5)),
-    ("loop-bound", "factor"): (PASSES, "loop_factor", lambda gamma, epsilon: 0.0),
-    ("loop-bound", "span"): (PASSES, "improvement", both_ways("span", 0.1)),
+    ("improvement-per-pass", "floor, less"): (PASSES, "improvement", both_ways("span", 0.999)),
+    ("improvement-per-pass", "floor, more"): (PASSES, "improvement", both_ways("span", 1.001)),
+    ("loop-bound", "factor, less"): (PASSES, "loop_factor", changed(passes.loop_factor, lambda x: 0.98 * x)),
+    ("loop-bound", "factor, more"): (PASSES, "loop_factor", changed(passes.loop_factor, lambda x: 1.02 * x)),
+    ("loop-bound", "span, less"): (PASSES, "improvement", both_ways("span", 0.98)),
+    ("loop-bound", "span, more"): (PASSES, "improvement", both_ways("span", 1.05)),
     ("loop-bound", "best policy"): (PASSES, "best_soft", lambda process, epsilon: process.optimal_q()),
     ("loop-bound-sharp", "no epsilon"): (
         PASSES,
@@ -223,6 +227,21 @@ FAULTS = {
         PASSES,
         "certificate",
         changed(passes.certificate, lambda x: replace(x, radius=0.02 * x.radius)),
+    ),
+    ("certified-improvement", "radius, a little less"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, radius=0.99 * x.radius)),
+    ),
+    ("certified-improvement", "radius, a little more"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, radius=1.01 * x.radius)),
+    ),
+    ("certified-improvement", "values"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, estimate=1.01 * x.estimate)),
     ),
     ("certified-improvement", "silent"): (
         PASSES,
