@@ -57,7 +57,7 @@ def test_holes_are_no_goals():
 
 
 def test_many_states_are_scored_alike(monkeypatch):
-    """The sparse way, which Taxi takes, and the other one: a world with ends, one without, and unlike worlds."""
+    """The sparse way, which Taxi takes, and the other one: with ends, without, unlike worlds."""
     rng = np.random.default_rng(4)
     unlike = [random_mdp(6, 3, 0.7, rng) for _ in range(3)]
     for processes in ([LAKE] * 3, unlike[:1] * 3, unlike):
