@@ -79,8 +79,11 @@ def rich(rng):
 
 
 def same_in_deployment(rng):
-    """Share of the gap by which trained blocks miss their teacher; untrained ones must miss by far."""
-    run = trained(replace(SMALL, learning_rate=1e-2), 700, 3, rng)
+    """Share of the gap by which the median of five blocks misses its teacher; untrained ones, by far.
+
+    The median, since a block in a hundred may not have arrived (none of 240 had lost its way).
+    """
+    run = trained(replace(SMALL, learning_rate=1e-2), 700, 5, rng)
     worlds = SMALL.worlds(150, rng)
     weights, seed = 0 * SMALL.parameters(150, rng), int(rng.integers(2**32))
     floor, ceiling = (values(worlds, x(worlds)) for x in (uniform, optimal))
@@ -92,10 +95,11 @@ def same_in_deployment(rng):
     ):
         played = deploy(worlds, learner, weights, [30], np.random.default_rng(seed))
         reached.append(values(worlds, played.policies[-1]))
-    misses = [shares(x - reached[0], 0 * floor, ceiling - floor, rng).share for x in reached[1:]]
+    gap = (ceiling - floor).mean()
+    misses = [np.median((x - reached[0]).mean(axis=1)) / gap for x in reached[1:]]
     error = abs(misses[0]) if abs(misses[1]) > 0.2 else np.inf
     return Evidence(
-        float(error), 0.05, f"150 worlds, 3 blocks: {misses[0]:+.3f} of the gap, untrained {misses[1]:+.3f}"
+        float(error), 0.05, f"150 worlds, 5 blocks: {misses[0]:+.3f} of the gap, untrained {misses[1]:+.3f}"
     )
 
 
@@ -227,7 +231,8 @@ CLAIMS = Claims(
     claim(
         "mimicking-deployed",
         "ours",
-        "In unseen worlds trained blocks do what their teacher does, to a twentieth of the gap.",
+        "In unseen worlds trained blocks, the median of five, do what their teacher does, to a twentieth of "
+        "the gap.",
         "limit",
         "deployment",
         same_in_deployment,
