@@ -11,12 +11,14 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from sphinx import addnodes
 
 PICTURE = "_static/emblem.png"
 DESCRIPTION = 200  # characters at most
 # A formula that no longer fits a narrow screen must stay breakable: longer ones keep their comma by luck.
 UNBREAKABLE = 45
 MANY_ROWS = 16
+LONG_VALUE = 120  # characters of a constant's value; a table of functions fills half a page
 CLOSING = re.compile(r"[.,;:!?)\]’”…]+(?=\s|$)|[)\]’”]*[-–—](?=\w)|s\b")
 
 
@@ -79,6 +81,13 @@ def mark_verdicts(app, doctree, docname):
             continue
         if any(entry.astext() == "verdict" for entry in heads.findall(nodes.entry)):
             table["classes"].append("filtered")
+
+
+def leave_out_long_values(app, doctree, docname):
+    """In the reference a constant stands with its value, unless that is longer than its description."""
+    for value in list(doctree.findall(addnodes.desc_annotation)):
+        if len(value.astext()) > LONG_VALUE:
+            value.parent.remove(value)
 
 
 def describe(app, pagename, templatename, context, doctree):
@@ -169,6 +178,7 @@ def setup(app):
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", keep_together)
     app.connect("doctree-resolved", mark_verdicts)
+    app.connect("doctree-resolved", leave_out_long_values)
     app.connect("html-page-context", describe, priority=900)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
