@@ -5,6 +5,7 @@ And on what training finds.
 
 import numpy as np
 import torch
+from scipy.optimize import linprog
 
 from icrl import depth, softmax_transformer
 from icrl.claims.depth import CHAPTER, KINDS, by_counts, draw_context, of_states, run, td_weights
@@ -93,41 +94,90 @@ def circle_optimum(rng):
     return Evidence(largest(errors), 1e-6, "4 depths by linear programme, 80 contexts; difference or excess")
 
 
+def least_on_ring(size, gamma, rho, layers, averaging):
+    """The least worst error on a lazy ring of any size, in closed form: no programme.
+
+    With x = gamma rho the error at state 0 is sum_j (c_j - mean c) r_j, at most the sum of positive parts.
+    Where averages may be taken the first L entries are free, and best level with the mean. Where not, the
+    first L + 1 must make up for the rest on constants: at the last of them that is cheapest, and the others
+    are level with the mean.
+    """
+    j, x = np.arange(size), gamma * rho
+    c = x**j / -np.expm1(size * np.log(x))
+    if averaging:
+        tail = c[layers:]
+        return np.maximum(tail - tail.sum() / len(tail), 0).sum()
+    # Unknown mean y: entries below L are y; entry L is c_L + rho^L d_L with all d_k adding up to -D.
+    powers, wrap, missing = rho ** np.arange(layers + 1), c[: layers + 1] * x**size, gamma ** (layers + 1)
+    fixed = wrap[-1] + powers[-1] * ((wrap[:-1] / powers[:-1]).sum() - missing / (1 - gamma))
+    slope = -powers[-1] * (1 / powers[:-1]).sum()
+    y = (fixed + c[layers + 1 :].sum()) / (size - layers - slope)
+    assert y < c[-1]  # so that no other entry lies below the mean
+    return y - (fixed + slope * y)
+
+
+def mixing_limits(gamma, rho, layers):
+    """The theorem's two numbers: with an average in the last layer, and with a focused one in its place."""
+    decayed = (gamma * rho) ** layers
+    return decayed / (1 - gamma * rho), decayed * gamma / (1 - gamma)
+
+
 def mixing_minimax(rng):
-    """Programmes on large lazy cycles against the two limits, and both networks on random chains."""
+    """Programmes on lazy rings against closed forms, these on endless rings against the two limits.
+
+    Then both networks on random chains, and on a long ring, where they attain them.
+    """
     errors = []
-    for _ in range(3):
+    for _ in range(4):
         gamma, rho, layers = (
             float(rng.uniform(0.3, 0.95)),
             float(rng.uniform(0.2, 0.9)),
             int(rng.integers(1, 5)),
         )
-        chain, one = depth.lazy_cycle(300, rho), [0]
-        options = {"rewards": "span", "states": one}
-        averaging = (gamma * rho) ** layers / (1 - gamma * rho)
-        alone = gamma * (gamma * rho) ** layers / (1 - gamma)
-        seen = depth.best_on_chain(chain, gamma, layers, averaging=True, **options).error / averaging
-        other = depth.best_on_chain(chain, gamma, layers + 1, **options).error / alone
-        # From below, with a distance of order 1 / m: an upper end of 1 and a lower end of .8 or .95.
-        errors += [seen - 1, 0.8 - seen, other - 1, 0.95 - other]
-        errors.append(float(depth.worth_a_layer(gamma, rho) != (averaging < alone)))
+        options = {"rewards": "span", "states": [0]}
+        limits = mixing_limits(gamma, rho, layers)
+        for averaging, limit in zip((True, False), limits, strict=True):
+            size = int(rng.integers(30, 50))
+            depth_of = layers if averaging else layers + 1
+            chain = depth.lazy_cycle(size, rho)
+            seen = depth.best_on_chain(chain, gamma, depth_of, averaging=averaging, **options).error
+            exact = least_on_ring(size, gamma, rho, layers, averaging)
+            errors.append(abs(seen / exact - 1))
+            endless = least_on_ring(300_000, gamma, rho, layers, averaging) / limit
+            errors += [endless - 1, 0.9995 - endless]
+        errors.append(float(depth.worth_a_layer(gamma, rho) != (limits[0] < limits[1])))
     for _ in range(40):
         features, states, rewards, gamma = draw_context(rng, focused=True)
         _, reward, transition = by_counts(states, rewards)
-        rho, layers, size = depth.dobrushin(transition), int(rng.integers(1, 6)), len(reward)
-        if rho > 0.999:
-            continue
-        value = np.linalg.solve(np.eye(size) - gamma * transition, reward)
-        last = softmax_transformer.priced_td_weights(size, layers, gamma)
-        own = depth.own_price_weights(size, layers + 1, gamma)
-        bound = np.ptp(reward) * (gamma * rho) ** layers
-        for weights, limit in (
-            (last, bound / (1 - gamma * rho)),
-            (own, bound * gamma / (1 - gamma)),
-        ):
-            off = np.abs(run(weights, features, states, rewards, gamma)[-1] - value).max()
-            errors.append((off - limit) / max(1, limit))
-    return Evidence(largest(errors), 1e-6, "3 chains of 300 states by linear programme, 40 contexts; excess")
+        rho, layers = depth.dobrushin(transition), int(rng.integers(1, 6))
+        if rho <= 0.999:
+            off = misses_of_both(features, states, reward, transition, gamma, layers)
+            for miss, limit in zip(off, mixing_limits(gamma, rho, layers), strict=True):
+                limit *= np.ptp(reward)
+                errors.append((miss - limit) / max(1, limit))
+    # The ring itself, of 300 states, and the rewards that hurt: rho = 1, 0.97 of the bound and all of it.
+    ring, gamma, layers = depth.cycle(300), float(rng.uniform(0.2, 0.3)), int(rng.integers(1, 4))
+    states, place = np.arange(301) % 300, np.arange(300)
+    for part, reward in enumerate(
+        (((place >= layers) & (place < layers + 4)) + 0.0, 1.0 - (place == layers))
+    ):
+        miss = misses_of_both(30 * np.eye(300), states, reward, ring, gamma, layers)[part]
+        used = miss / mixing_limits(gamma, 1.0, layers)[part]
+        errors += [used - 1, (0.97, 1 - 1e-9)[part] - used]
+    return Evidence(
+        largest(errors), 1e-6, "8 rings by linear programme, 40 contexts, one ring of 300; excess"
+    )
+
+
+def misses_of_both(features, states, reward, transition, gamma, layers):
+    """Largest errors of the price last and of the own price, with as many layers."""
+    value, size = np.linalg.solve(np.eye(len(reward)) - gamma * transition, reward), len(reward)
+    last = softmax_transformer.priced_td_weights(size, layers, gamma)
+    own = depth.own_price_weights(size, layers + 1, gamma)
+    return [
+        np.abs(run(weights, features, states, reward[states[:-1]], gamma)[-1] - value).max()
+        for weights in (last, own)
+    ]
 
 
 def doubled_paths(rng):
@@ -193,21 +243,38 @@ def momentum_condition(rng):
     return Evidence(float(wrong), 0.0, "100 chains and the cycle of four; wrong verdicts")
 
 
+def reversible_bound(gamma, layers):
+    """``1 / T_L(1 / gamma)``, by its hyperbolic form."""
+    return 1 / np.cosh(layers * np.arccosh(1 / gamma))
+
+
 def momentum_reversible(rng):
-    """On reversible chains: the bound, and its rate in closed form."""
+    """On reversible chains: the bound, attained, its rate in closed form, and no polynomial below it."""
     errors = []
     for _ in range(40):
         size, gamma, layers = int(rng.integers(2, 8)), float(rng.uniform(0.3, 0.98)), int(rng.integers(1, 12))
         flow = rng.uniform(size=(size, size)) * (rng.uniform(size=(size, size)) < 0.7) + 1e-3
         flow += flow.T
-        share = flow.sum(axis=1) / flow.sum()
-        e = rng.normal(size=size)
-        left = depth.chebyshev_error(flow / flow.sum(axis=1, keepdims=True), e, gamma, layers)[-1]
-        bound = 1 / np.cosh(layers * np.arccosh(1 / gamma))
-        errors.append(np.sqrt(share @ left**2) - bound * np.sqrt(share @ e**2))
-        rate = gamma / (1 + np.sqrt(1 - gamma**2))
-        errors.append(abs(bound - 2 * rate**layers / (1 + rate ** (2 * layers))))
-    return Evidence(largest(errors), 1e-11, "40 reversible chains; difference or excess")
+        share, chain = flow.sum(axis=1) / flow.sum(), flow / flow.sum(axis=1, keepdims=True)
+        bound, kappa = reversible_bound(gamma, layers), gamma / (1 + np.sqrt(1 - gamma**2))
+        for e in (rng.normal(size=size), np.ones(size)):
+            left = depth.chebyshev_error(chain, e, gamma, layers)[-1]
+            used = np.sqrt(share @ left**2) - bound * np.sqrt(share @ e**2)
+            errors.append(used)
+        errors.append(abs(used))  # constants are multiplied by the bound
+        errors.append(abs(bound - 2 * kappa**layers / (1 + kappa ** (2 * layers))))
+    # The walk on a ring of 2 L states has the eigenvalues where Chebyshev's polynomial is largest.
+    for layers in range(1, 7):
+        gamma, ring = float(rng.uniform(0.3, 0.98)), depth.cycle(2 * layers)
+        nodes = np.unique(np.linalg.eigvalsh((ring + ring.T) / 2).round(12))
+        # 1 - (1 - gamma x) p(x) at these, for p in Chebyshev's basis: its largest size made least.
+        basis = (1 - gamma * nodes)[:, None] * np.polynomial.chebyshev.chebvander(nodes, layers - 1)
+        size = -np.ones((len(nodes), 1))
+        rows, right = np.block([[-basis, size], [basis, size]]), np.ones(len(nodes))
+        cost, free = np.append(np.zeros(layers), 1), [(None, None)] * (layers + 1)
+        least = linprog(cost, rows, np.append(-right, right), bounds=free).fun
+        errors.append(1e-4 * abs(least / reversible_bound(gamma, layers) - 1))
+    return Evidence(largest(errors), 1e-11, "40 reversible chains, 6 programmes; difference or excess")
 
 
 def averaging_emerges(rng):
@@ -304,7 +371,8 @@ CLAIMS = Claims(
         "momentum-reversible",
         "Golub and Varga (1961)",
         r"On reversible chains it leaves at most $1/T_L(1/\gamma)$, of rate "
-        r"$\gamma/(1+\sqrt{1-\gamma^2})$.",
+        r"$\gamma/(1+\sqrt{1-\gamma^2})$, and no polynomial of that degree leaves less on the walk around "
+        r"$2L$ states.",
         "bound",
         CHAPTER + "momentum",
         momentum_reversible,

@@ -6,6 +6,7 @@ the margins: they are several half-widths of these intervals, in all of a dozen 
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from icrl.claims.emergence import SMALL, claim, generator
@@ -67,16 +68,29 @@ def simple_rules(rng):
 
 
 def price(rng):
-    """The fitted factor on the mean reward, times 1 - gamma: near 1 trained, 1 - gamma^L constructed."""
+    """What the mean reward is worth, times 1 - gamma: by a fit, and by raising every reward by one.
+
+    The second is exact: attention sums to one, so each row alone says what it must be.
+    """
     c, run, tasks = far_run(rng)
-    weights = run.value_weights[-1], run.score_weights[-1]
-    fits, _ = emergence.fitted_response(c, emergence.query_values(c, *weights, tasks), tasks)
-    said = emergence.query_values(c, *emergence.construction(c), tasks)
-    (built,), _ = emergence.fitted_response(c, said, tasks)
-    paid = [(1 - c.discount) * fit.mean_gain for fit in (*fits, built)]
+    raised = tasks._replace(worlds=tasks.worlds._replace(reward=tasks.worlds.reward + 1))
+    built = emergence.construction(c)
+    paid, shifts, off = [], [], []
+    for value, score in ((run.value_weights[-1], run.score_weights[-1]), built):
+        said, more = (emergence.query_values(c, value, score, x) for x in (tasks, raised))
+        fits, _ = emergence.fitted_response(c, said, tasks)
+        paid += [(1 - c.discount) * fit.mean_gain for fit in fits]
+        shifts += ((1 - c.discount) * (more - said).mean(-1)).tolist()
+        off.append(float((more - said - (more - said).mean(-1, keepdim=True)).abs().max()))
+    rows = *run.rows[-1, 0].tolist(), (1.0, 1.0, -1.0)
+    for shift, (a, b, current) in zip(shifts, rows, strict=True):
+        factor = sum((1 + current + c.discount * b) ** k for k in range(c.num_layers))
+        off.append(abs(shift / ((1 - c.discount) * a * factor) - 1))
+    off.append(abs(shifts[-1] / (1 - c.discount**c.num_layers) - 1))
     error = max(0.0, *(abs(x - 0.95) - 0.15 for x in paid[:-1]), abs(paid[-1] - 0.27) - 0.06)
     seen = f"trained {min(paid[:-1]):.2f} to {max(paid[:-1]):.2f}, constructed {paid[-1]:.2f}"
-    return Evidence(error, 0.0, f"2 seeds, 700 steps; {seen}")
+    seen += f"; by raised rewards {min(shifts[:-1]):.2f} to {max(shifts[:-1]):.2f} and {shifts[-1]:.3f}"
+    return Evidence(error if max(off) < 1e-9 else np.inf, 0.0, f"2 seeds, 700 steps; {seen}")
 
 
 def finds_td(rng):
@@ -124,8 +138,9 @@ CLAIMS = Claims(
     claim(
         "price-of-the-mean",
         "ours",
-        r"There the trained networks pay 0.8 to 1.1 times $\frac1{1-\gamma}$ for the mean reward, the "
-        r"construction $1-\gamma^3$ times.",
+        r"There the trained networks pay 0.8 to 1.1 times $\frac1{1-\gamma}$ for the mean reward, by a fit. "
+        r"One more of every reward moves the construction by exactly $1-\gamma^3$ times it, and any row by "
+        r"$a\sum_{k<3}(1+c+\gamma b)^k$.",
         "bound",
         "honest",
         price,

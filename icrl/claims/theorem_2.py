@@ -60,6 +60,14 @@ def norm_bound(rng):
         largest_miss = np.abs((transition - process.transition) @ value).max()
         errors.append((noise - largest_miss) / max(1.0, largest_miss))
         attained.append(noise / largest_miss)
+    # A state that mostly stays and listens to a loud one, which returns: the first bound but for 1 / n.
+    stays, own, gamma = 4000, float(rng.uniform(0.3, 0.9)), float(rng.uniform(0.1, 0.9))
+    features = np.array([[1.0], [1 + np.log(stays * (1 / own - 1))]])
+    states = np.append(np.zeros(stays, int), [1, 0])
+    matching = softmax_td.matching_matrix(features, states)
+    bound = 2 * (1 - matching.diagonal().min()) + gamma
+    lost = bound - np.linalg.norm(softmax_td.iteration_matrix(features, states, gamma), np.inf)
+    errors += [-lost, lost - 2 * gamma / stays, abs(matching[0, 0] - own)]
     # Sharp one-hot attention averages over nothing: the second bound is then nearly an equality.
     error = largest(errors) if max(attained) > 0.9 else np.inf
     return Evidence(error, 1e-12, f"100 contexts; the second bound is used up to {100 * max(attained):.0f} %")

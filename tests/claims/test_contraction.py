@@ -177,6 +177,14 @@ def norms_of(change):
     return lambda *a: change(original(*a))
 
 
+def others_halved(matrix):
+    """All eigenvalues of I - matrix but the slowest are halved."""
+    operator = np.eye(len(matrix)) - matrix
+    values, vectors = np.linalg.eig(operator)
+    values[np.argsort(np.abs(values))[1:]] /= 2
+    return np.eye(len(matrix)) - (vectors * values @ np.linalg.inv(vectors)).real
+
+
 @pytest.mark.parametrize(
     ("module", "attribute", "mutant", "name"),
     [
@@ -190,6 +198,10 @@ def norms_of(change):
         (*wrap(contraction, "certificate", replaced(rate=lambda r: 0.99 * r)), "rate-per-layer"),
         (*wrap(contraction, "certificate", replaced(distance=lambda d: 0.9 * d)), "rate-per-layer"),
         (*wrap(constructions, "slow_eigenvalue", lambda c: -c), "nearly-equal-features"),
+        (*wrap(softmax_td, "iteration_matrix", others_halved), "nearly-equal-features"),
+        (*wrap(contraction, "assumption_margin", lambda m: m + 2e-3), "best-match-elsewhere"),
+        (*wrap(contraction, "assumption_margin", lambda m: m - 2e-3), "best-match-elsewhere"),
+        (*wrap(contraction, "assumption_margin", lambda m: 1.01 * m), "best-match-elsewhere"),
         (*wrap(softmax_td, "empirical_model", lambda m: (m[0], 0 * m[1])), "coverage-may-mislead"),
     ],
 )

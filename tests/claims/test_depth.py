@@ -77,6 +77,11 @@ def shorter(module, name, position):
     return module, name, change
 
 
+def own_part(factor):
+    """A certificate of priced TD whose bound, but for the floor, is scaled."""
+    return lambda c, *_: replace(c, bound=c.floor + factor * (c.bound - c.floor))
+
+
 def inexact_when_deep(best, chain, discount, num_layers, **_):
     return best._replace(error=best.error + 1e-3 * (num_layers >= len(chain)))
 
@@ -142,6 +147,19 @@ BROKEN = {
             "priced_certificate",
             lambda c, *_: replace(c, bound=c.floor + (c.bound - c.floor) / 10),
         ),
+        "floor by ten": changed(depth, "priced_certificate", lambda c, *_: replace(c, floor=c.floor / 10)),
+        "bound, a little less": changed(depth, "priced_certificate", own_part(0.98)),
+        "bound, a little more": changed(depth, "priced_certificate", own_part(1.02)),
+        "no open end": changed(
+            depth,
+            "priced_certificate",
+            lambda c, *_: replace(c, bound=c.floor + (c.bound - c.floor) / (1 + c.open_end)),
+        ),
+        "step size ignored": (
+            depth,
+            "priced_certificate",
+            lambda *a, f=depth.priced_certificate: f(*a[:7]),
+        ),
     },
     "focused-minimax": {
         "values": changed(depth, "best_on_chain", error_times(1.001, rewards="value")),
@@ -162,12 +180,17 @@ BROKEN = {
         "network": changed(optima, "run", lambda x, *_, **__: 2 * x),
     },
     "minimax-with-mixing": {
-        "averaging, above": changed(depth, "best_on_chain", error_times(1.2, averaging=True)),
-        "averaging, below": changed(depth, "best_on_chain", error_times(0.7, averaging=True)),
-        "alone": changed(depth, "best_on_chain", error_times(0.9, averaging=None)),
+        "averaging, above": changed(depth, "best_on_chain", error_times(1.001, averaging=True)),
+        "averaging, below": changed(depth, "best_on_chain", error_times(0.999, averaging=True)),
+        "alone, above": changed(depth, "best_on_chain", error_times(1.001, averaging=False)),
+        "alone, below": changed(depth, "best_on_chain", error_times(0.999, averaging=False)),
+        "limit with averages, larger": changed(optima, "mixing_limits", lambda x, *_: (1.002 * x[0], x[1])),
+        "limit with averages, smaller": changed(optima, "mixing_limits", lambda x, *_: (0.998 * x[0], x[1])),
+        "limit without, larger": changed(optima, "mixing_limits", lambda x, *_: (x[0], 1.002 * x[1])),
+        "limit without, smaller": changed(optima, "mixing_limits", lambda x, *_: (x[0], 0.998 * x[1])),
         "who wins": changed(depth, "worth_a_layer", lambda x, *_: not x),
-        "price last": changed(*priced, scaled_row(0.5)),
-        "own price": changed(depth, "own_price_weights", scaled_row(0.5, 0)),
+        "price last": changed(*priced, scaled_row(0.9)),
+        "own price": changed(depth, "own_price_weights", scaled_row(0.99, 0)),
     },
     "doubled-paths": {
         "powers": changed(depth, "doubling_weights", scaled_row(0.999)),
@@ -189,7 +212,13 @@ BROKEN = {
         ),
         "real parts": (depth, "momentum_converges", lambda p, g: g < 0.5**0.5),
     },
-    "momentum-reversible": {"one layer less": shorter(depth, "chebyshev_error", 3)},
+    "momentum-reversible": {
+        "one layer less": shorter(depth, "chebyshev_error", 3),
+        "constant, larger": changed(optima, "reversible_bound", lambda x, *_: 1.001 * x),
+        "constant, smaller": changed(optima, "reversible_bound", lambda x, *_: 0.999 * x),
+        "a chain on which less is possible": (depth, "cycle", lambda n, f=depth.cycle: f(n + 1)),
+        "a little more is left": changed(depth, "chebyshev_error", lambda x, *_: 1.001 * x),
+    },
     "averaging-emerges": {
         "no layer averages": changed(depth, "layer_focus", lambda x, *_: x + 0.3),
         "shared ones too": changed(depth, "layer_focus", lambda x, *_: x - 0.3),

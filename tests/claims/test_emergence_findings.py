@@ -56,6 +56,25 @@ def blind(target, reward):
     return reward
 
 
+def paying(factor):
+    """The construction with another factor on the reward."""
+
+    def changed(c, original=emergence.construction):
+        value, score = original(c)
+        value = value.clone()
+        value[..., -1, -3] *= factor
+        return value, score
+
+    return changed
+
+
+def leaking(c, weights, scores, tasks, original=emergence.query_values):
+    """Attention that sums to a hundredth more than one."""
+    weights = weights.clone()
+    weights[..., -1, :] *= 1.01
+    return original(c, weights, scores, tasks)
+
+
 FAULTS = [
     ("training-helps", chapter, "pretrain", untrained),
     ("training-helps", trainer, "objectives", targets(flipped)),
@@ -69,6 +88,8 @@ FAULTS = [
     ("price-of-the-mean", chapter, "pretrain", untrained),
     ("price-of-the-mean", chapter, "pretrain", construction),
     ("price-of-the-mean", trainer, "objectives", targets(blind)),
+    ("price-of-the-mean", emergence, "construction", paying(1.01)),
+    ("price-of-the-mean", emergence, "query_values", leaking),
     (
         "simple-rules-beat-training",
         emergence,

@@ -205,9 +205,12 @@ FAULTS = {
         "improvement",
         promised(lambda p, old, x, e: x.promised / (1 - e)),
     ),
-    ("improvement-per-pass", "floor"): (PASSES, "improvement", both_ways("span", 0.5)),
-    ("loop-bound", "factor"): (PASSES, "loop_factor", lambda gamma, epsilon: 0.0),
-    ("loop-bound", "span"): (PASSES, "improvement", both_ways("span", 0.1)),
+    ("improvement-per-pass", "floor, less"): (PASSES, "improvement", both_ways("span", 0.999)),
+    ("improvement-per-pass", "floor, more"): (PASSES, "improvement", both_ways("span", 1.001)),
+    ("loop-bound", "factor, less"): (PASSES, "loop_factor", changed(passes.loop_factor, lambda x: 0.98 * x)),
+    ("loop-bound", "factor, more"): (PASSES, "loop_factor", changed(passes.loop_factor, lambda x: 1.02 * x)),
+    ("loop-bound", "span, less"): (PASSES, "improvement", both_ways("span", 0.98)),
+    ("loop-bound", "span, more"): (PASSES, "improvement", both_ways("span", 1.05)),
     ("loop-bound", "best policy"): (PASSES, "best_soft", lambda process, epsilon: process.optimal_q()),
     ("loop-bound-sharp", "no epsilon"): (
         PASSES,
@@ -223,6 +226,21 @@ FAULTS = {
         PASSES,
         "certificate",
         changed(passes.certificate, lambda x: replace(x, radius=0.02 * x.radius)),
+    ),
+    ("certified-improvement", "radius, a little less"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, radius=0.99 * x.radius)),
+    ),
+    ("certified-improvement", "radius, a little more"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, radius=1.01 * x.radius)),
+    ),
+    ("certified-improvement", "values"): (
+        PASSES,
+        "certificate",
+        changed(passes.certificate, lambda x: replace(x, estimate=1.01 * x.estimate)),
     ),
     ("certified-improvement", "silent"): (
         PASSES,
