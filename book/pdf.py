@@ -64,8 +64,8 @@ COLUMN = 665
 FIT = """
 // One table wider than the paper and Chromium prints the whole book smaller.
 const narrow = (thing, need) => {
-  const style = getComputedStyle(thing.parentElement);
-  const room = thing.parentElement.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  const box = thing.parentElement, style = getComputedStyle(box);
+  const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   if (need > room) thing.style.zoom = 0.99 * room / need;
 };
 for (const table of document.querySelectorAll("article table")) narrow(table, table.offsetWidth);
@@ -172,7 +172,7 @@ def print_page(page, target):
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
         if (width := driver.execute_script(FIT)) > COLUMN + 5:
-            sys.exit(f"something is {width} pixels wide; the paper has {COLUMN}, and all would be printed smaller")
+            sys.exit(f"something is {width} pixels wide, the paper {COLUMN}: all would be printed smaller")
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
         wishes = {"preferCSSPageSize": True, "printBackground": True, "generateDocumentOutline": True}
