@@ -47,6 +47,7 @@ def tables(
     *,
     batch: int,
     batched: int,
+    full: int,
     strict: int,
     short: int,
     half: int,
@@ -61,9 +62,10 @@ def tables(
 ) -> None:
     """Recovery, deployment and richness in the experiment of the chapter.
 
-    ``--batched`` steps with ``--batch`` processes side by side; ``--strict`` and ``--short`` steps of one
-    window, ``--half`` of blocks that are deployed; ``--changed`` steps of each one-change control and
-    ``--tiny`` of those at 2 states. ``--seeds`` starts share the draws of a training, ``--some`` the longer
+    ``--batched`` steps with ``--batch`` processes side by side, and ``--full`` of them for the reported count
+    of windows; ``--strict`` and ``--short`` steps of one window, ``--half`` of blocks that are deployed;
+    ``--changed`` steps of each one-change control and ``--tiny`` of those at 2 states. ``--seeds`` starts
+    share the draws of a training, ``--some`` the longer
     ones. Richness for ``--states`` states and 4 actions, from ``--tasks`` tasks. Deployment in ``--worlds``
     worlds of each kind, for ``--windows`` windows.
     """
@@ -73,6 +75,7 @@ def tables(
     drawn = STRICT | {"at_once": 50} if strict > 60_000 else STRICT  # or it would take hours
     long = [("count", "one window", drawn, strict, 7, some, 1)]
     long += [("count", "batched", whole, batched, 5, some, 1)]
+    long += [("count", "batched, full count", whole, full, 9, some, 1)]
     long += [("count", "one window, constant rate", STRICT | {"schedule": "constant"}, short, 6, some, 1)]
     names = "part", "variant", "changes", "steps", "records", "seeds"
     calls = [
@@ -100,6 +103,7 @@ SWEEP = Sweep(
     full={
         "batch": 250,
         "batched": 4000,
+        "full": 40_000,
         "strict": 300_000,
         "short": 50_000,
         "half": 20_000,
@@ -115,6 +119,7 @@ SWEEP = Sweep(
     small={
         "batch": 3,
         "batched": 4,
+        "full": 8,
         "strict": 6,
         "short": 6,
         "half": 3,

@@ -3,7 +3,8 @@
 import numpy as np
 
 from icrl.control import deployment_rows, one_hot, permuted
-from icrl.gradient_flow import random_worlds
+from icrl.control.rivals import trained_blocks
+from icrl.gradient_flow import Experiment, random_worlds, train_side_by_side, training_start
 
 WORLDS = random_worlds(5, np.random.default_rng(0), num_states=4, num_actions=2)
 
@@ -16,6 +17,19 @@ def test_one_hot_keeps_the_world_and_permuted_keeps_the_rows():
     mixed = permuted(value, np.random.default_rng(0))
     assert not np.array_equal(mixed, value)
     assert np.array_equal(np.sort(mixed, axis=1), value)
+
+
+def test_blocks_are_those_of_the_start_and_of_the_end():
+    """Each from a training of its own, however many moments another run records."""
+    setting = Experiment(num_states=2, num_actions=2, batch=4, windows=3)
+    (scores, values), (trained_scores, trained_values) = trained_blocks(setting, 30, 2, 5)
+    for i in range(2):
+        start = training_start(setting, 1, np.random.default_rng([5, i, 0]))
+        run = train_side_by_side(setting, 30, *start, np.random.default_rng([5, i, 1]))
+        assert np.array_equal(scores[i], start[0][0])
+        assert np.array_equal(values[i], start[1][0])
+        assert np.array_equal(trained_scores[i], run.scores[-1, 0])
+        assert np.array_equal(trained_values[i], run.values[-1, 0])
 
 
 def test_the_long_run_in_small():

@@ -15,6 +15,16 @@ def test_equal_norms_are_equal():
     np.testing.assert_allclose(norms, norms[:, :1] + np.zeros(5))
 
 
+def test_batches_are_of_their_family():
+    """Five sizes of each family; norms equal there, and only there."""
+    seen = [
+        (family, chains[0].shape[-2], np.ptp(np.linalg.norm(chains[0], axis=-1), axis=-1).max() < 1e-12)
+        for family, chains in random_batches(2000, np.random.default_rng(3))
+    ]
+    sizes = (3, 4, 5, 6, 8)
+    assert seen == [(family, size, family == "equal norms") for family in search.FAMILIES for size in sizes]
+
+
 def test_climb_stays_unstable_and_does_not_rise():
     before, *_ = divergence.hill_climb("sharp", 3, 4, 0, np.random.default_rng(2))
     after, *chains = divergence.hill_climb("sharp", 3, 4, 100, np.random.default_rng(2))
