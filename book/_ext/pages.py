@@ -64,10 +64,10 @@ def keep_together(app, doctree, docname):
         parent, parts = formula.parent, [formula]
         if closing:
             parts.append(nodes.Text(closing[0]))
-            parent.replace(after, nodes.Text(after[closing.end() :]))
+            parent[place + 1] = nodes.Text(after[closing.end() :])
         if opening:
             parts.insert(0, nodes.Text(opening[0]))
-            parent.replace(before, nodes.Text(before[: opening.start()]))
+            parent[place - 1] = nodes.Text(before[: opening.start()])
         together = nodes.inline(classes=["together"])
         parent.replace(formula, together)
         together.extend(parts)

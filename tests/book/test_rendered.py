@@ -242,6 +242,7 @@ def test_page(visit, address, page):
     text = run(RAW_TEXT)
     for raw in ("$$", r"\(", r"\[", r"\frac", "{ref}", "{prf:ref}", "{eq}", "{cite}", "{glue", "{term}"):
         must(raw not in text, f"{raw} stands in the text")
+    must(",," not in text, "a comma went to another formula")
 
     run("for (const image of document.images) image.loading = 'eager'")
     broken = (
