@@ -121,6 +121,27 @@ def describe(app, pagename, templatename, context, doctree):
     context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines) + "\n"
 
 
+PRINTED_TABLE = re.compile(r'<table[^>]*class="dataframe".*?</table>', re.DOTALL)
+PHRASE = re.compile(r"[A-Za-z]{3,}[^<]* [A-Za-z]{2,}")
+
+
+def words_to_the_left(table):
+    """Columns of a printed table that hold phrases begin at the left, numbers end at the right."""
+    body = table[0].partition("<tbody>")[2]
+    rows = (re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in body.split("</tr>"))
+    # Counted from the end: how many names stand before the cells differs between rows.
+    columns = {len(row) - i for row in rows for i, cell in enumerate(row) if PHRASE.search(cell)}
+
+    def mark(row):
+        cells = re.split(r"(?=<t[dh]\b)", row[0])
+        for column in columns:
+            if column < len(cells):
+                cells[-column] = re.sub("^<(t[dh])", r'<\1 class="words"', cells[-column])
+        return "".join(cells)
+
+    return re.sub(r"<tr.*?</tr>", mark, table[0], flags=re.DOTALL) if columns else table[0]
+
+
 # Thebe runs code in the page from a network, which this book does not; searching loads what it needs itself.
 UNUSED = [
     r"<script>const THEBE_JS_URL[^<]*</script>\s*",
@@ -147,6 +168,7 @@ def clean(page):
     # A name that is not what the button shows is read aloud instead of it.
     page = page.replace(' aria-label="Toggle hidden content"', "")
     page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    page = PRINTED_TABLE.sub(words_to_the_left, page)
     return re.sub(r"<title>(.*?) &#8212; \1</title>", r"<title>\1</title>", page)
 
 
