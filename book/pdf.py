@@ -62,15 +62,15 @@ for (const place of document.querySelectorAll("[data-page]"))
 COLUMN = 665
 """Between the margins of the paper, in pixels as CSS counts them."""
 FIT = """
-// One table wider than the paper and Chromium prints the whole book smaller.
+// One table or formula wider than the paper and Chromium prints the whole book smaller.
 const narrow = (thing, need) => {
-  const box = thing.parentElement, style = getComputedStyle(box);
+  const box = thing.parentElement.closest("td, p, li, dd, div"), style = getComputedStyle(box);
   const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   if (need > room) thing.style.zoom = 0.99 * room / need;
 };
 for (const table of document.querySelectorAll("article table")) narrow(table, table.offsetWidth);
-for (const formula of document.querySelectorAll("article mjx-container[display=true]"))
-  narrow(formula, Math.max(...[...formula.children].map(part => part.offsetWidth)));
+for (const formula of document.querySelectorAll("article mjx-container"))
+  narrow(formula, formula.querySelector("mjx-math").offsetWidth);
 return document.documentElement.scrollWidth;
 """
 SUBTITLE = "Companion to two papers on reinforcement learning by transformers"
