@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := _build/html/book/intro.html
 TYPED := --jaxtyping-packages=icrl,typed.checked
+UNTYPED := -m pytest -q -n 2 --dist loadfile -m untyped
+# The notebook of the claims runs in tests/claims/test_table.py, on what was computed there already.
+NOTEBOOKS := --nbval --nbval-current-env --nbval-sanitize-with book/nbval-sanitize.cfg --ignore=book/claims.ipynb
 export PYTHONHASHSEED := 0
 # One thread for each process: two that share two cores would wait for each other many times over.
 export OMP_NUM_THREADS := 1
@@ -11,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # With -j, a page would be looked at before it is whole.
 .NOTPARALLEL:
-.PHONY: book test pages checks units fuzz browser pdf links test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
+.PHONY: book test pages checks typed units fuzz browser pdf links test-lowest test-newest mutants bench sweep sweeps lab notebooks lock clean
 
 book: .venv/installed pages
 	@echo; echo "Open this page: $(CURDIR)/$(PAGE)"
@@ -21,18 +24,19 @@ test: .venv/installed pages checks
 pages:
 	$(BIN)/jupyter-book build . -W -n --keep-going
 
-# The notebook of the claims runs in tests/claims/test_table.py, on what was computed there already.
-checks: units
+checks: typed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python book/execute.py --check
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env -n 2 --dist loadfile \
-		--nbval-sanitize-with book/nbval-sanitize.cfg --ignore=book/claims.ipynb book
+	$(BIN)/python $(UNTYPED) $(NOTEBOOKS) tests book
 	@$(HAVE_BROWSER) || echo "SKIPPED: every check of the rendered pages. They need Chromium and its driver: make browser"
 
-units:
+# Modules under types; then what they refuse, and the claims.
+units: typed
+	$(BIN)/python $(UNTYPED) --ignore=tests/book tests
+
+typed:
 	$(BIN)/python -m pytest -q -n 2 -m "not untyped" $(TYPED) --ignore=tests/claims --ignore=tests/book
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m untyped $(LEAVE_OUT)
 
 # Ten thousand calls of the whole public face, with one argument wrong in most of them (`make test` takes 300).
 fuzz: .venv/installed
@@ -60,7 +64,7 @@ test-lowest:
 	"$(PYTHON)" -m venv --clear _build/lowest
 	"$(PYTHON)" tests/lowest.py pyproject.toml > _build/lowest/constraints.txt
 	_build/lowest/bin/python -m pip install -q -c _build/lowest/constraints.txt -e '.[test]'
-	$(MAKE) units BIN=_build/lowest/bin LEAVE_OUT=--ignore=tests/book
+	$(MAKE) units BIN=_build/lowest/bin
 
 # Everything with the newest versions of everything: make test-newest PYTHON=python3.14
 test-newest:

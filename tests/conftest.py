@@ -1,4 +1,4 @@
-"""What all tests share: libraries loaded in good time, one thread a process, and who runs under types."""
+"""What tests share: libraries loaded in good time, one thread a process, who runs under types, the order."""
 
 from pathlib import Path
 
@@ -11,9 +11,26 @@ import torch
 torch.set_num_threads(1)  # pytest-xdist fills the cores already
 
 
+TESTS = Path(__file__).parent
+LONGEST = ("tests/book/test_rendered.py", "tests/claims/test_table.py")
+"""Files that take minutes: with them last, one worker would be done long before the other."""
+
+
+def begins(item):
+    """What comes first: the longest files, then the notebooks, then the rest as it stands."""
+    name = item.path.relative_to(TESTS.parent).as_posix()
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST) + (item.path.suffix != ".ipynb")
+
+
 def pytest_collection_modifyitems(items):
     """Modules run under types; what they refuse does not, nor do claims and book: they take twice as long."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in ("claims", "book") or item.get_closest_marker("bad_input"):
+        parts = item.path.relative_to(TESTS.parent).parts
+        if parts[0] == "book" or parts[1] in ("claims", "book") or item.get_closest_marker("bad_input"):
             item.add_marker("untyped")
+    items.sort(key=begins)
+
+
+def pytest_configure(config):
+    """Else pytest-xdist would begin with the files that hold the most tests."""
+    config.option.loadscopereorder = False

@@ -47,15 +47,6 @@ LEFT_OUT = {
     "tables": "formats",
     "long_contexts": "parts of the transformer: called through it, see IN_BLOCKS",
     "streamed_attention": "parts of attention, likewise",
-    "contraction.Certificate": "a report",
-    "depth.PricedCertificate": "a report",
-    "control.Improvement": "a report",
-    "control.CertifiedImprovement": "a report",
-    "gradient_flow.Richness": "a report",
-    "constructions.PopulationBound": "a report",
-    "pretraining.pretrained_rows": "a long run, of any length that its settings say",
-    "depth.trained_layer_rows": "likewise",
-    "gradient_flow.mirror_well": "takes no arguments and a second",
 }
 SECONDS = 20
 """A call that computes longer hangs: of the processor, not of the clock, which others share."""
@@ -186,6 +177,8 @@ def right(name, hint, rng, depth=0):
         return origin_of(origin)(right(name, entry, rng, depth + 1) for entry in entries)
     if hint is collections.abc.Sequence:
         return [right("process", mdp.MarkovDecisionProcess, rng)] * SIZES["B"]
+    if hint is dict:
+        return dataclasses.asdict(_configuration(rng))
     if hint is Path:
         return Path("/no such folder/no such file")
     if isinstance(hint, type) and hint in MAKERS:
@@ -295,6 +288,7 @@ MAKERS = {
     gradient_flow.Experiment: _experiment,
     gradient_flow.MimickingLoss: _loss,
     gradient_flow.Flow: _flow,
+    gradient_flow.GaussianLoss: lambda rng: gradient_flow.GaussianLoss(2, 0.8, int(rng.integers(1, 9))),
     pretraining.Configuration: _configuration,
     free_weights.Context: lambda rng: pretraining.context(
         torch.from_numpy(rng.normal(size=(3, 2))),

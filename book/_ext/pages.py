@@ -125,8 +125,8 @@ PRINTED_TABLE = re.compile(r'<table[^>]*class="dataframe".*?</table>', re.DOTALL
 PHRASE = re.compile(r"[A-Za-z]{3,}[^<]* [A-Za-z]{2,}")
 
 
-def words_to_the_left(table):
-    """Columns of a printed table that hold phrases begin at the left, numbers end at the right."""
+def set_printed(table):
+    """Columns of a printed table that hold phrases begin at the left; `γ = .9` and `3 ± 1` are not torn."""
     body = table[0].partition("<tbody>")[2]
     rows = (re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in body.split("</tr>"))
     # Counted from the end: how many names stand before the cells differs between rows.
@@ -139,7 +139,8 @@ def words_to_the_left(table):
                 cells[-column] = re.sub("^<(t[dh])", r'<\1 class="words"', cells[-column])
         return "".join(cells)
 
-    return re.sub(r"<tr.*?</tr>", mark, table[0], flags=re.DOTALL) if columns else table[0]
+    marked = re.sub(r"<tr.*?</tr>", mark, table[0], flags=re.DOTALL)
+    return re.sub("(?<=>)[^<]+", lambda text: re.sub(" ([=±]) ", r"&nbsp;\1&nbsp;", text[0]), marked)
 
 
 # Thebe runs code in the page from a network, which this book does not; searching loads what it needs itself.
@@ -168,7 +169,7 @@ def clean(page):
     # A name that is not what the button shows is read aloud instead of it.
     page = page.replace(' aria-label="Toggle hidden content"', "")
     page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-    page = PRINTED_TABLE.sub(words_to_the_left, page)
+    page = PRINTED_TABLE.sub(set_printed, page)
     return re.sub(r"<title>(.*?) &#8212; \1</title>", r"<title>\1</title>", page)
 
 

@@ -62,7 +62,7 @@ def td_weights(num_features, num_layers, alpha=1.0):
 def priced(rng):
     """The price head against the loop: every layer, every column, both heads, steps of their own."""
     errors = []
-    for trial in range(120):
+    for trial in range(70):
         features, states, rewards, gamma = draw_context(rng, closed=trial % 2 == 0)
         layers = int(rng.integers(1, 8))
         steps = rng.uniform(0.2, 1.5, size=layers)
@@ -73,7 +73,7 @@ def priced(rng):
             z = model(softmax_td_prompt(features, states, rewards)).numpy()
             errors.append(relative_error(model.values(softmax_td_prompt(features, states, rewards)), loop))
             errors.append(relative_error(z[-2], gamma * np.append(loop[-1, 1:], 0)))
-    return Evidence(largest(errors), 1e-12, "120 contexts, both heads; every layer and column, target row")
+    return Evidence(largest(errors), 1e-12, "70 contexts, both heads; every layer and column, target row")
 
 
 def constant_shift(rng):

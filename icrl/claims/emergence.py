@@ -240,9 +240,9 @@ def root_form(rng):
     return Evidence(largest(errors), 1e-8, "9 depths, random rows: coefficients, real roots, discriminant")
 
 
-def claim(name, source, statement, kind, section, check, risk=0.0):
+def claim(name, source, statement, kind, section, check, **more):
     """A claim of this chapter."""
-    return Claim(name, source, statement, kind, CHAPTER + section, check, risk)
+    return Claim(name, source, statement, kind, CHAPTER + section, check, **more)
 
 
 CLAIMS = Claims(

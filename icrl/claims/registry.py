@@ -41,6 +41,7 @@ class Claim:
             a clear miss).
         section: label of the section of the book that proves it.
         check: draws fresh instances from the generator and returns the evidence.
+        drawn_with: another claim, whose randomness this one shares: what is dear is then computed once.
         risk: probability that the check fails although the statement is true, 0 where nothing is left to
             chance but rounding. A mean that must lie within 4.5 standard errors has 7e-6.
     """
@@ -52,10 +53,11 @@ class Claim:
     section: str
     check: Callable[[np.random.Generator], Evidence]
     risk: float = 0.0
+    drawn_with: str = ""
 
     def generator(self, seed: int) -> np.random.Generator:
         """Its own source of randomness: one claim alone draws what it draws among all of them."""
-        return np.random.default_rng([seed, crc32(self.id.encode())])
+        return np.random.default_rng([seed, crc32((self.drawn_with or self.id).encode())])
 
 
 class Claims(tuple):

@@ -110,7 +110,7 @@ def invariance(rng):
         given = random_pairs(*shape, rng), int(rng.integers(1, 5)), float(rng.uniform(0.1, 0.6))
         learner = SoftmaxFeatures(*given, priced=bool(rng.integers(2)))
         runs = [
-            control(each, learner, range(30), np.random.default_rng(seed))
+            control(each, learner, range(20), np.random.default_rng(seed))
             for each in (processes, [scaled(p, by, offset) for p in processes])
         ]
         different = max(different, np.abs(runs[0].policies - runs[1].policies).max())
@@ -118,7 +118,7 @@ def invariance(rng):
         errors.append(np.ptp(moved, axis=(2, 3)).max() / max(1.0, np.abs(moved).max()))
         assert np.abs(moved[-1]).max() > 0
     error = largest(errors) if different == 0 else np.inf
-    return Evidence(error, 1e-10, "8 worlds, 30 windows: policies equal, values up to a shift")
+    return Evidence(error, 1e-10, "8 worlds, 20 windows: policies equal, values up to a shift")
 
 
 def centring(rng):
@@ -167,7 +167,7 @@ def price(rng):
         processes, seed = processes * 2, int(rng.integers(2**31))
         given = int(rng.integers(1, 5)), 4.0, float(rng.uniform(0.05, 0.5)), "all"
         runs = [
-            control(processes, SoftmaxPairs(*given, priced), range(40), np.random.default_rng(seed))
+            control(processes, SoftmaxPairs(*given, priced), range(25), np.random.default_rng(seed))
             for priced in (False, True)
         ]
         different = max(different, np.abs(runs[0].policies - runs[1].policies).max())
@@ -175,7 +175,7 @@ def price(rng):
         errors.append(np.ptp(moved, axis=(2, 3)).max() / max(1.0, np.abs(moved).max()))
         different = different if np.abs(moved[1]).min() > 1e-6 else np.inf
     error = largest(errors) if different == 0 else np.inf
-    return Evidence(error, 1e-10, "3 worlds, 40 windows: policies equal, values up to a shift that is not 0")
+    return Evidence(error, 1e-10, "3 worlds, 25 windows: policies equal, values up to a shift that is not 0")
 
 
 def ranking(rng):

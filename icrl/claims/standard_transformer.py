@@ -125,14 +125,14 @@ def worlds_separate(rng):
     lacking = []
     for setting, far in ((Setting(), False), (Setting(kinds=("loop",), discount=0.9), True)):
         generator, gamma = torch_generator(rng), setting.discount
-        rivals = study.fit_rivals(setting.draw((8000,), generator), gamma)
-        prompts = setting.draw((8000,), generator)
+        rivals = study.fit_rivals(setting.draw((5000,), generator), gamma)
+        prompts = setting.draw((5000,), generator)
         values = study.values_of(study.rival_operators(prompts, gamma, rivals, generator), prompts.reward)
         errors = {k: float(prompts.mean_square(v - prompts.value).mean()) for k, v in values.items()}
         ratio = errors["linear 2"] / errors["certainty equivalence"]
         lacking.append(1.25 - ratio if far else abs(ratio - 1) - 0.1)
     return Evidence(
-        max(0.0, largest(lacking)), 0.0, "8000 worlds each; error of the best quadratic over that of c.e."
+        max(0.0, largest(lacking)), 0.0, "5000 worlds each; error of the best quadratic over that of c.e."
     )
 
 

@@ -1,4 +1,4 @@
-"""Solutions of exercises, carried out: `global-minimizer`, `sarsa`, `actor-critic`, `gradient-flow`."""
+"""Solutions of exercises, carried out: `global-minimizer` to `gradient-flow`, and `control`."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 from icrl import mdp, mrp
 from icrl.constructions import expectations, objective_gradient
 from icrl.contraction import population_matching
+from icrl.control import LinearSarsa, comparison, control, score
 from icrl.gradient_flow import mimicking_loss, richness
 from icrl.linear_transformer import (
     LinearTransformer,
@@ -245,3 +246,38 @@ def test_flow_3_no_weights(rng, d):
     w, *data = gaussian_windows(rng, d)
     seen = richness(mimicking_loss(sarsa_prompt(0 * w, *data, 0.8), *sarsa_weights(d, 1.0)))
     assert seen.null_dimension == 1 + d * (2 * d + 1)
+
+
+# --------------------------------------------------------------------------------------------- control
+
+
+def test_control_2_where_the_gauge_shows():
+    """z' x on the lake: 0 with a successor, gamma at both kinds of ends; at another discount everywhere."""
+    lake, policy = comparison.WORLDS["lake"].draw(1, np.random.default_rng(0))[0], np.full((16, 4), 0.25)
+    roll = lake.rollout(policy, 4000, np.random.default_rng(1))
+    phi, after = roll.window(np.eye(64).reshape(16, 4, 64))
+    z = (0.9 * phi - 0.9 * after).sum(axis=1)
+    np.testing.assert_allclose(z, np.where(roll.ended, 0.9, 0), atol=1e-12)
+    assert set(roll.rewards[roll.ended]) == {0, 1}  # holes and the goal
+    other = (0.9 * phi - 0.95 * after).sum(axis=1)
+    np.testing.assert_allclose(other[~roll.ended], -0.05, atol=1e-12)
+
+
+def test_control_3_circles_are_worth_more_than_the_goal():
+    """With every reward raised by 1, at 0.95, the best in the sure-footed lake never arrives."""
+    lake = comparison.WORLDS["lake"].draw(1, np.random.default_rng(0))[0]
+    values = comparison.with_rewards(lake, 1.0, 1.0).optimal_q()
+    assert np.isclose(values[0].max(), 20)
+    assert score([lake], np.eye(4)[values.argmax(axis=1)][None], 200).success[0] == 0
+    assert sum(0.95**t for t in range(6)) + 0.95**5 < 7
+
+
+def test_control_4_other_rewards_in_the_large_lake():
+    """A bad hole alone helps little; equal costs, or two positive rewards, do harm."""
+    lake = comparison.WORLDS["large lake"].draw(1, np.random.default_rng(0))[0]
+    worlds = [comparison.with_rewards(lake, *x) for x in ((0, -0.02), (-0.02, -0.02), (0.02, 0.02))]
+    tasks = [world for world in worlds for _ in range(12)]
+    run = control(tasks, LinearSarsa(4.0), [150], np.random.default_rng(0))
+    holes, equal, positive = score([lake] * 36, run.policies, 200).success[0].reshape(3, 12).mean(axis=1)
+    assert holes < 0.25
+    assert equal == positive == 0

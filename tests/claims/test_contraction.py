@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from early import still_holds
 
 from icrl import constructions, contraction, softmax_td
 from icrl.claims import certificate, theorem_2
@@ -12,7 +13,7 @@ CLAIMS = {claim.id: claim for claim in theorem_2.CLAIMS + chapter.CLAIMS + certi
 
 
 def holds(name, seed=3):
-    return CLAIMS[name].check(np.random.default_rng(seed)).holds
+    return still_holds(CLAIMS[name], seed)
 
 
 def wrap(module, name, change):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from early import still_holds
 from flint import fmpq
 
 from icrl import contraction, divergence
@@ -12,8 +13,8 @@ from icrl.divergence import exact_chains, smooth_limit
 CLAIMS = {claim.id: claim for claim in claims.CLAIMS}
 
 
-def evidence(name, seed=0):
-    return CLAIMS[name].check(np.random.default_rng(seed))
+def holds(name, seed=0):
+    return still_holds(CLAIMS[name], seed)
 
 
 def blunt(features, distribution, original=contraction.population_matching):
@@ -137,7 +138,7 @@ FAULTS = [
 @pytest.mark.parametrize(("name", "module", "attribute", "mutant"), FAULTS)
 def test_a_fault_is_seen(name, module, attribute, mutant, monkeypatch):
     monkeypatch.setattr(module, attribute, mutant)
-    assert not evidence(name).holds
+    assert not holds(name)
 
 
 def test_every_claim_has_a_fault():
@@ -148,4 +149,4 @@ def test_every_claim_has_a_fault():
 def test_the_normaliser_condition_cannot_be_raised(limit, monkeypatch):
     monkeypatch.setattr(chapter, "LIMIT", limit)
     claim = {c.id: c for c in chapter.CLAIMS}["normaliser-condition"]
-    assert not claim.check(np.random.default_rng(0)).holds
+    assert not still_holds(claim, 0)

@@ -16,6 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import early
 import numpy as np
 import pytest
 
@@ -51,7 +52,7 @@ def examine(claim):
         return SEEN[claim.id]
     rng = claim.generator(0)
     before = rng.bit_generator.state
-    evidence = claim.check(rng)
+    evidence = early.evidence(claim, rng)
     count = draws(before, rng.bit_generator.state)
     row = f"{claim.id:<30} {claim.kind:<9} {evidence.tolerance:<7g} {claim.risk:<7g} {count}"
     SEEN[claim.id] = evidence, row
