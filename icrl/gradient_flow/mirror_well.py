@@ -64,29 +64,44 @@ class GaussianLoss:
         trace = np.einsum("...ii,i->...", M, D)[..., None, None]
         return D[:, None] * (M + M.swapaxes(-1, -2) / n) * D + np.diag(D) * trace / n
 
+    def point(self, score, value) -> tuple[np.ndarray, np.ndarray]:
+        """Both blocks, checked."""
+        shapes = [x.shape for x in self.teacher]
+        score = valid.shaped("score", score, shapes[0], "as the teacher's")
+        return score, valid.shaped("value", value, shapes[1], "as the teacher's")
+
+    @checked
     def loss(self, score: Float[np.ndarray, "m k"], value: Float[np.ndarray, "q m"]) -> float:
         """``1/2 E |(V21 S P12 - V*21 S P*12) w|^2``."""
+        score, value = self.point(score, value)
         blocks = (score, value), self.teacher
         parts = [[np.vdot(v, u @ self._between(p @ s.T).T) for s, u in blocks] for p, v in blocks]
         return float(parts[0][0] - 2 * parts[0][1] + parts[1][1]) / 2
 
-    def gradients(self, score, value) -> tuple[Float[np.ndarray, "*b m k"], Float[np.ndarray, "*b q m"]]:
+    @checked
+    def gradients(
+        self, score: Float[np.ndarray, "m k"], value: Float[np.ndarray, "q m"]
+    ) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
         """In ``score`` and in ``value``."""
+        return self._gradients(*self.point(score, value))
+
+    def _gradients(self, score, value):
+        """Unchecked, of any number of points: a flow asks for them thousands of times."""
         other, target = self.teacher
         score_t, value_t = score.swapaxes(-1, -2), value.swapaxes(-1, -2)
         by_value = value @ self._between(score @ score_t) - target @ self._between(other @ score_t)
         by_score = self._between(value_t @ value) @ score - self._between(value_t @ target) @ other
         return by_score, by_value
 
-    def unpack(self, vector: Float[np.ndarray, "*b p"]) -> tuple[np.ndarray, np.ndarray]:
-        """``score, value`` of a vector that holds ``value``, then ``score``."""
+    def _unpack(self, vector):
+        """``score, value`` of vectors that hold ``value``, then ``score``."""
         d = self.num_features
         value, score = np.split(vector, [d * (2 * d + 1)], axis=-1)
         lead = vector.shape[:-1]
         return score.reshape(*lead, 2 * d + 1, d + 1), value.reshape(*lead, d, 2 * d + 1)
 
     def _velocity(self, vector):
-        score, value = self.gradients(*self.unpack(vector))
+        score, value = self._gradients(*self._unpack(vector))
         lead = *vector.shape[:-1], -1
         return -np.concatenate([value.reshape(lead), score.reshape(lead)], axis=-1)
 
@@ -95,17 +110,30 @@ class GaussianLoss:
         steps = step * np.eye(len(point))
         return (self._velocity(point - steps) - self._velocity(point + steps)) / (2 * step)
 
-    def hessian(self, score, value) -> Float[np.ndarray, "p p"]:
+    @checked
+    def hessian(
+        self, score: Float[np.ndarray, "m k"], value: Float[np.ndarray, "q m"]
+    ) -> Float[np.ndarray, "p p"]:
         """The second derivative, with an error of about 1e-8."""
+        score, value = self.point(score, value)
         slopes = self._slopes(np.concatenate([value.ravel(), score.ravel()]))
         return (slopes + slopes.T) / 2
 
-    def follow(self, score, value, time: float, rtol: float = 1e-8) -> tuple[np.ndarray, np.ndarray]:
-        """Both blocks at the end of a gradient flow."""
+    @checked
+    def follow(
+        self,
+        score: Float[np.ndarray, "m k"],
+        value: Float[np.ndarray, "q m"],
+        time: float,
+        rtol: float = 1e-8,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both blocks at the end of a gradient flow of this length; ``rtol`` of the integration."""
+        score, value = self.point(score, value)
+        time, rtol = valid.positive("time", time), valid.positive("rtol", rtol)
         start = np.concatenate([value.ravel(), score.ravel()])
         options = {"method": "LSODA", "jac": lambda _, x: -self._slopes(x), "rtol": rtol, "atol": 1e-10}
         solved = solve_ivp(lambda _, x: self._velocity(x), (0, time), start, **options)
-        return self.unpack(solved.y[:, -1])
+        return self._unpack(solved.y[:, -1])
 
 
 REFLECTION = np.diag([1.0, -1.0])
