@@ -298,8 +298,8 @@ def full_count_rows(
         seed: of the sweep.
 
     Returns:
-        Windows seen, and over the starts: how many have ``c > 0``; the least, median and largest ``|c|``; the
-        median loss, the median and largest errors after the scale, the largest of 1 - cosine.
+        Windows seen and, over the starts, how many have ``c > 0``, the least, median and largest ``|c|``, the
+        median loss, the median and largest errors after the scale, and the largest of 1 - cosine.
     """
     setting = replace(Experiment(), **changes)
     words = np.random.SeedSequence([seed, draws, 1]).generate_state(1, np.uint64)
