@@ -29,7 +29,6 @@ def unnormalised_operator(
 ) -> Float[np.ndarray, "S S"]:
     """``G D_mu (I - gamma P)``: the exponential kernel without the normalisation of the softmax."""
     features = valid.array("features", features, 2)
-    valid.shaped("features", features, (process.num_states, features.shape[1]), "one row for each state")
     with np.errstate(over="ignore"):  # refused in the next line
         kernel = valid.in_range(np.exp(valid.scores(features)), "features", "an exponential kernel")
     kernel = kernel * process.stationary_distribution()

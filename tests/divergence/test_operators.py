@@ -105,7 +105,10 @@ RING = [[0, 1], [1, 0]]
             lambda: divergence.critical_discount(np.array([[1.0], [4], [4]]), PROCESS),
             "features has equal rows",
         ),
-        (lambda: divergence.unnormalised_operator(FEATURES[:2], PROCESS), r"features has shape \(2, 1\)"),
+        (
+            lambda: divergence.unnormalised_operator(FEATURES[:2], PROCESS),
+            r"features has shape \(2, 1\)",
+        ),
         (lambda: divergence.hill_climb("tight", 3, 1, 1, np.random.default_rng(0)), "objective is 'tight'"),
         (lambda: divergence.hill_climb("sharp", 2, 1, 1, np.random.default_rng(0)), "num_states is 2"),
         (lambda: divergence.exact_chain(RING, 0.9, [[1], [2]]), "discount holds the float 0.9"),

@@ -1,5 +1,7 @@
 """The search for unstable chains."""
 
+from collections import Counter
+
 import mpmath
 import numpy as np
 import pytest
@@ -71,6 +73,24 @@ def test_cells_count_every_chain_once():
     assert sum(cell["chains"] for cell in cells) == 2000
     assert {cell["undecided"] for cell in cells} == {0}
     assert sum(cell["unstable"] for cell in cells) > 0
+
+
+def test_cells_are_half_decades():
+    """Each chain lies in the cell with the edges at its left and below, the outermost open."""
+    expected = Counter()
+    edges = np.arange(-7, 24) / 2, np.arange(-15, 2) / 2
+    for family, chains in random_batches(GIVEN["instances"], np.random.default_rng(GIVEN["seed"])):
+        seen = divergence.measure(*chains)
+        for x, y in zip(np.log10(seen["sharp"]), np.log10(seen["attention"]), strict=True):
+            place = [
+                lowest + (inner <= z).sum() / 2
+                for z, lowest, inner in zip((x, y), (-4, -8), edges, strict=True)
+            ]
+            expected[family, *place] += 1
+    found = {
+        (c["family"], float(c["log10_sharp"]), float(c["log10_attention"])): c for c in random_cells(**GIVEN)
+    }
+    assert {key: cell["chains"] for key, cell in found.items()} == expected
 
 
 def test_climbs_end_at_chains_that_provably_diverge():

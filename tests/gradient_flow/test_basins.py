@@ -69,6 +69,8 @@ def test_fates():
     assert basins.fate(flow(0.0), loss) == "moving"
     exponential = basins.Flow(times, np.exp(times / 2e4)[:, None, None], np.ones((50, 1, 1)), np.ones(50))
     assert basins.fate(exponential, loss) == "moving"
+    assert basins.growth(exponential) == basins.growth(exponential, 0.1, 1.0)
+    assert basins.growth(exponential) < basins.growth(exponential, 0.15)
 
 
 def test_a_flow_that_leaves_the_saddle_is_no_runaway():

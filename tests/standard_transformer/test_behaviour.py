@@ -1,5 +1,6 @@
 """Instruments on functions whose answer is known, and on small networks."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,30 @@ SETTING = Setting(num_layers=2, num_transitions=40, num_heads=2, width=16, hidde
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def test_share_explained_is_of_what_the_price_leaves():
+    """By another least squares, of matrices that no polynomial gives."""
+    prompts = SETTING.draw((4,), generator())
+    found = torch.randn(2, 4, 5, 5, generator=generator(1), dtype=torch.float64)
+    fitted, explained = behaviour.coefficients(found, prompts, 0.5, degree=1)
+    p = np.linalg.matrix_power
+    columns, rows = [], [[], []]
+    for i in range(4):
+        model = behaviour.empirical(prompts.counts[i : i + 1])
+        filled, step, mean = (x[0].numpy() for x in (model.filled, model.transition, model.mean))
+        scale = np.sqrt(prompts.weight[i].numpy())[:, None]
+        terms = [0.5**j * (p(step, j) @ filled - mean) for j in range(2)] + [mean / 0.5]
+        columns.append(np.stack([(scale * x).ravel() for x in terms], 1))
+        for k in range(2):
+            rows[k].append((scale * found[k, i].numpy()).ravel())
+    columns = np.concatenate(columns)
+    for k in range(2):
+        target = np.concatenate(rows[k])
+        best, (left,), *_ = np.linalg.lstsq(columns, target, rcond=None)
+        _, (alone,), *_ = np.linalg.lstsq(columns[:, -1:], target, rcond=None)
+        np.testing.assert_allclose(fitted[k], best, rtol=1e-9)
+        assert abs(explained[k] - (1 - left / alone)) < 1e-9
 
 
 @pytest.fixture

@@ -161,6 +161,13 @@ def test_coefficients_of_known_operators(num_layers):
     assert torch.allclose(fitted[-1], torch.ones(()).double())
 
 
+def test_refuses_a_batch_with_one_empty_context():
+    counts = torch.ones(3, 2, 2).double()
+    counts[1] = 0
+    with pytest.raises(ValueError, match="each context needs a transition"):
+        empirical(counts)
+
+
 def test_oracle_refuses_what_its_law_forbids():
     prompts = Setting(kinds=("random",)).draw((5,), generator())
     with pytest.raises(ValueError, match="kind is 'loop'; a context holds a transition"):
