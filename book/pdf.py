@@ -64,7 +64,7 @@ COLUMN = 665
 FIT = """
 // One table or formula wider than the paper and Chromium prints the whole book smaller.
 const narrow = (thing, need) => {
-  const box = thing.parentElement.closest("td, p, li, dd, div"), style = getComputedStyle(box);
+  const box = thing.parentElement.closest("td, p, li, dd, div, article"), style = getComputedStyle(box);
   const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   if (need > room) thing.style.zoom = 0.99 * room / need;
 };
