@@ -83,9 +83,11 @@ bench: .venv/installed
 # The long runs behind book/data, hours together. One of them: make sweep NAME=control; what it can be told:
 # make sweep NAME=control OPTIONS=--help. Finished tasks are kept in _build/sweeps.
 SWEEPS := $(filter-out runner,$(basename $(notdir $(wildcard book/sweeps/*.py))))
+# Their tables were made on an accelerator: make sweep NAME=teacher_mimicking_full, with OPTIONS="--device cpu" elsewhere.
+ON_DEVICE := teacher_mimicking_full standard_transformer_factors
 
 sweeps: .venv/installed
-	@set -e; for name in $(SWEEPS); do $(BIN)/python book/sweeps/$$name.py $(OPTIONS); done
+	@set -e; for name in $(filter-out $(ON_DEVICE),$(SWEEPS)); do $(BIN)/python book/sweeps/$$name.py $(OPTIONS); done
 
 sweep: .venv/installed
 	@case " $(SWEEPS) " in *" $(NAME) "*) ;; *) echo "NAME is '$(NAME)'; one of: $(SWEEPS)"; exit 1;; esac

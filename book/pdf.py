@@ -59,6 +59,20 @@ NUMBER_CONTENTS = """
 for (const place of document.querySelectorAll("[data-page]"))
   place.textContent = arguments[0][place.dataset.page] ?? "";
 """
+COLUMN = 665
+"""Between the margins of the paper, in pixels as CSS counts them."""
+FIT = """
+// One table or formula wider than the paper and Chromium prints the whole book smaller.
+const narrow = (thing, need) => {
+  const box = thing.parentElement.closest("td, p, li, dd, div"), style = getComputedStyle(box);
+  const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  if (need > room) thing.style.zoom = 0.99 * room / need;
+};
+for (const table of document.querySelectorAll("article table")) narrow(table, table.offsetWidth);
+for (const formula of document.querySelectorAll("article mjx-container"))
+  narrow(formula, formula.querySelector("mjx-math").offsetWidth);
+return document.documentElement.scrollWidth;
+"""
 SUBTITLE = "Companion to two papers on reinforcement learning by transformers"
 
 
@@ -154,6 +168,13 @@ def print_page(page, target):
             "MathJax.startup.promise.then(() => MathJax.startup.document.lazyTypesetAll()).then(() =>"
             " setTimeout(done, 500))"
         )
+        size = {"width": COLUMN, "height": 950, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        if (width := driver.execute_script(FIT)) > COLUMN + 5:
+            sys.exit(f"something is {width} pixels wide, the paper {COLUMN}: all would be printed smaller")
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
         wishes = {"preferCSSPageSize": True, "printBackground": True, "generateDocumentOutline": True}
         wishes |= {"generateTaggedPDF": True}
         # Printed once to learn on which page each article begins, and again with these numbers.

@@ -11,12 +11,14 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from sphinx import addnodes
 
 PICTURE = "_static/emblem.png"
 DESCRIPTION = 200  # characters at most
 # A formula that no longer fits a narrow screen must stay breakable: longer ones keep their comma by luck.
 UNBREAKABLE = 45
 MANY_ROWS = 16
+LONG_VALUE = 120  # characters of a constant's value; a table of functions fills half a page
 CLOSING = re.compile(r"[.,;:!?)\]’”…]+(?=\s|$)|[)\]’”]*[-–—](?=\w)|s\b")
 
 
@@ -62,10 +64,10 @@ def keep_together(app, doctree, docname):
         parent, parts = formula.parent, [formula]
         if closing:
             parts.append(nodes.Text(closing[0]))
-            parent.replace(after, nodes.Text(after[closing.end() :]))
+            parent[place + 1] = nodes.Text(after[closing.end() :])
         if opening:
             parts.insert(0, nodes.Text(opening[0]))
-            parent.replace(before, nodes.Text(before[: opening.start()]))
+            parent[place - 1] = nodes.Text(before[: opening.start()])
         together = nodes.inline(classes=["together"])
         parent.replace(formula, together)
         together.extend(parts)
@@ -79,6 +81,13 @@ def mark_verdicts(app, doctree, docname):
             continue
         if any(entry.astext() == "verdict" for entry in heads.findall(nodes.entry)):
             table["classes"].append("filtered")
+
+
+def leave_out_long_values(app, doctree, docname):
+    """In the reference a constant stands with its value, unless that is longer than its description."""
+    for value in list(doctree.findall(addnodes.desc_annotation)):
+        if len(value.astext()) > LONG_VALUE:
+            value.parent.remove(value)
 
 
 def describe(app, pagename, templatename, context, doctree):
@@ -112,6 +121,28 @@ def describe(app, pagename, templatename, context, doctree):
     context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines) + "\n"
 
 
+PRINTED_TABLE = re.compile(r'<table[^>]*class="dataframe".*?</table>', re.DOTALL)
+PHRASE = re.compile(r"[A-Za-z]{3,}[^<]* [A-Za-z]{2,}")
+
+
+def set_printed(table):
+    """Columns of a printed table that hold phrases begin at the left; `γ = .9` and `3 ± 1` are not torn."""
+    body = table[0].partition("<tbody>")[2]
+    rows = (re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in body.split("</tr>"))
+    # Counted from the end: how many names stand before the cells differs between rows.
+    columns = {len(row) - i for row in rows for i, cell in enumerate(row) if PHRASE.search(cell)}
+
+    def mark(row):
+        cells = re.split(r"(?=<t[dh]\b)", row[0])
+        for column in columns:
+            if column < len(cells):
+                cells[-column] = re.sub("^<(t[dh])", r'<\1 class="words"', cells[-column])
+        return "".join(cells)
+
+    marked = re.sub(r"<tr.*?</tr>", mark, table[0], flags=re.DOTALL)
+    return re.sub("(?<=>)[^<]+", lambda text: re.sub(" ([=±]) ", r"&nbsp;\1&nbsp;", text[0]), marked)
+
+
 # Thebe runs code in the page from a network, which this book does not; searching loads what it needs itself.
 UNUSED = [
     r"<script>const THEBE_JS_URL[^<]*</script>\s*",
@@ -138,6 +169,7 @@ def clean(page):
     # A name that is not what the button shows is read aloud instead of it.
     page = page.replace(' aria-label="Toggle hidden content"', "")
     page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    page = PRINTED_TABLE.sub(set_printed, page)
     return re.sub(r"<title>(.*?) &#8212; \1</title>", r"<title>\1</title>", page)
 
 
@@ -169,6 +201,7 @@ def setup(app):
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", keep_together)
     app.connect("doctree-resolved", mark_verdicts)
+    app.connect("doctree-resolved", leave_out_long_values)
     app.connect("html-page-context", describe, priority=900)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

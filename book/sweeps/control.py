@@ -32,12 +32,11 @@ TRIED = ("world", "learner", "runs", "windows", "step_size", "share", "success")
 COMPARISON = ("world", "learner", "windows", "runs", *MEASURED, "collapsed")
 
 
-def tables(run: Run, *, worlds: str, runs: int, windows: int, tuned: int, blocks: int, steps: int) -> None:
+def tables(run: Run, *, worlds: str, runs: int, windows: int, blocks: int, steps: int) -> None:
     """Tune every learner, run it in every world, train blocks and run those; then all at steps of their own.
 
     ``--worlds`` some of them, by their names with semicolons between; at most ``--runs`` in each world and
-    ``--windows`` in each run; ``--tuned`` windows at most to choose a step for each world; ``--blocks`` to
-    train, ``--steps`` of Adam for each.
+    ``--windows`` in each run; ``--blocks`` to train, ``--steps`` of Adam for each.
     """
     names = list(WORLDS) if worlds == "all" else worlds.split(";")
     if unknown := set(names) - set(WORLDS):
@@ -83,9 +82,14 @@ def tables(run: Run, *, worlds: str, runs: int, windows: int, tuned: int, blocks
     np.savetxt(text, last[0], "%.6g", delimiter=",")
     run.write_text("control-block", text.getvalue())
 
-    given = {"windows": min(tuned, windows), "seed": run.seed}
+    own_steps(run, names, runs, windows)
+
+
+def own_steps(run: Run, names: list[str], runs: int, windows: int) -> None:
+    """Every learner at the step that suits it best in each world, chosen at what is scored."""
+    given = {"windows": windows, "seed": run.seed}
     grid = [
-        {"world": world, "learner": learner, "runs": min(runs, 8), **given}
+        {"world": world, "learner": learner, "runs": min(runs, WORLDS[world].trials), **given}
         for world in SERVED
         if world in names
         for learner in OWN
@@ -93,18 +97,17 @@ def tables(run: Run, *, worlds: str, runs: int, windows: int, tuned: int, blocks
     tried = run(own_steps_tried, grid)
     run.write("control-own-tuning", TRIED, tried)
     grid = [
-        {"world": world, "learner": learner, "step_size": step, "runs": runs, "windows": windows}
+        {"world": world, "learner": learner, "step_size": step, "runs": runs, **given}
         for (world, learner), step in best_own_steps(tried).items()
     ]
-    rows = run(own_step_row, [row | {"seed": run.seed} for row in grid])
-    run.write("control-own", (*COMPARISON, "step_size"), rows)
+    run.write("control-own", (*COMPARISON, "step_size"), run(own_step_row, grid))
 
 
 SWEEP = Sweep(
     __file__,
     tables,
-    full={"worlds": "all", "runs": 48, "windows": 5000, "tuned": 2000, "blocks": 2, "steps": 2500},
-    small={"worlds": "lake", "runs": 2, "windows": 5, "tuned": 5, "blocks": 1, "steps": 20},
+    full={"worlds": "all", "runs": 48, "windows": 5000, "blocks": 2, "steps": 2500},
+    small={"worlds": "lake", "runs": 2, "windows": 5, "blocks": 1, "steps": 20},
 )
 if __name__ == "__main__":
     SWEEP.main()

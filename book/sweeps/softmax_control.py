@@ -11,10 +11,10 @@ MEASURED = [f"{name}{end}" for name in ("share", "difference") for end in ("", "
 def tables(run: Run, *, runs: int, tuned: int, windows: int) -> None:
     """Every learner at its own best step size in each world.
 
-    ``--tuned`` tasks to choose step sizes on, with 200 windows; ``--runs`` fresh tasks to compare on, up to
+    ``--tuned`` tasks to choose step sizes on, after 400 windows; ``--runs`` fresh tasks to compare on, up to
     ``--windows``.
     """
-    given = {"runs": tuned, "windows": min(200, windows), "seed": run.seed}
+    given = {"runs": tuned, "windows": min(400, windows), "seed": run.seed}
     grid = [{"world": world, "learner": name, **given} for world in COMPARED for name in RIVALS]
     tried = run(steps_tried, grid)
     run.write("softmax-control-tuning", TRIED, tried)

@@ -31,12 +31,10 @@ def worlds(rng):
 
 
 def shared_greedy(q, epsilon):
-    """Epsilon-greedy, state by state; values within 1e-10 of the best share."""
-    policy = np.full(q.shape, epsilon / q.shape[1])
-    for s, values in enumerate(q):
-        best = np.flatnonzero(np.round(values, 10) == np.round(values, 10).max())
-        policy[s, best] += (1 - epsilon) / len(best)
-    return policy
+    """Epsilon-greedy in every state; values within 1e-10 of the best share."""
+    rounded = np.round(q, 10)
+    best = rounded == rounded.max(axis=1, keepdims=True)
+    return epsilon / q.shape[1] + (1 - epsilon) * best / best.sum(axis=1, keepdims=True)
 
 
 def plain_loop(process, act, learn, memory, windows, seed, n=20):
@@ -79,7 +77,9 @@ def loop_sarsa(rng):
     step = float(rng.uniform(1, 8))
 
     def learn(process, q, roll):
-        window = roll.window(np.eye(q.size).reshape(*q.shape, q.size))
+        columns = np.zeros((len(roll.states), q.size))  # one-hot: a table of all pairs would be large
+        columns[np.arange(len(columns)), roll.states * q.shape[1] + roll.actions] = 1
+        window = columns[:-1], columns[1:] * ~roll.ended[:, None]
         return sarsa_update(q.ravel(), *window, roll.rewards, process.discount, step).reshape(q.shape)
 
     return compare(rng, LinearSarsa(step), lambda q: shared_greedy(q, 0.1), learn)

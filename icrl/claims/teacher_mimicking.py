@@ -44,14 +44,20 @@ def trained(setting, steps, seeds, rng):
 
 
 def recovered(rng):
-    """Largest relative difference to the construction after one scale, both methods."""
-    errors = []
+    """Relative difference to the construction after one scale that seven of twelve starts keep, both methods.
+
+    Not all arrive: of 192 starts of actor-critic on four sets of tasks four did not, of 240 of SARSA none. If
+    one in seventeen does not (the upper end of 99 %), six or more of twelve are left with probability 3e-5.
+    """
+    errors, arrived = [], []
     sarsa = replace(SMALL, learning_rate=1e-2)
     for setting in (sarsa, replace(sarsa, method="actor-critic", step_size=0.5, actor_step=0.3)):
-        run = trained(setting, 1200, 4, rng)  # at half the rate some blocks are still on their way
+        run = trained(setting, 1200, 12, rng)
         seen = recovery(setting, run.scores[-1], run.values[-1])
-        errors += [*seen.score_error, *seen.value_error]
-    return Evidence(largest(errors), 0.05, "4 blocks each of SARSA and actor-critic, 1200 steps, 3 states")
+        off = np.sort(np.maximum(seen.score_error, seen.value_error))
+        errors.append(off[6])
+        arrived.append(f"{(off <= 0.05).sum()} of 12")
+    return Evidence(largest(errors), 0.05, f"SARSA {arrived[0]}, actor-critic {arrived[1]}; 1200 steps")
 
 
 def rich(rng):
@@ -73,8 +79,11 @@ def rich(rng):
 
 
 def same_in_deployment(rng):
-    """Share of the gap by which trained blocks miss their teacher; untrained ones must miss by far."""
-    run = trained(replace(SMALL, learning_rate=1e-2), 700, 3, rng)
+    """Share of the gap by which the median of five blocks misses its teacher; untrained ones, by far.
+
+    The median, since a block in a hundred may not have arrived (none of 240 had lost its way).
+    """
+    run = trained(replace(SMALL, learning_rate=1e-2), 700, 5, rng)
     worlds = SMALL.worlds(150, rng)
     weights, seed = 0 * SMALL.parameters(150, rng), int(rng.integers(2**32))
     floor, ceiling = (values(worlds, x(worlds)) for x in (uniform, optimal))
@@ -86,10 +95,11 @@ def same_in_deployment(rng):
     ):
         played = deploy(worlds, learner, weights, [30], np.random.default_rng(seed))
         reached.append(values(worlds, played.policies[-1]))
-    misses = [shares(x - reached[0], 0 * floor, ceiling - floor, rng).share for x in reached[1:]]
+    gap = (ceiling - floor).mean()
+    misses = [np.median((x - reached[0]).mean(axis=1)) / gap for x in reached[1:]]
     error = abs(misses[0]) if abs(misses[1]) > 0.2 else np.inf
     return Evidence(
-        float(error), 0.05, f"150 worlds, 3 blocks: {misses[0]:+.3f} of the gap, untrained {misses[1]:+.3f}"
+        float(error), 0.05, f"150 worlds, 5 blocks: {misses[0]:+.3f} of the gap, untrained {misses[1]:+.3f}"
     )
 
 
@@ -145,9 +155,11 @@ CHANGES = {
 def ranked_changes(rng):
     """Factors by which one change each leaves blocks farther from the construction; error: what lacks.
 
-    Twelve starts, the same for all, on equal draws. Of the twelve paired factors the third and the tenth
-    enclose the median with probability 0.96 (order statistics). Asked of them: for the two changes that
-    lose most the third is above 5, for the next two above 1.1; of the last two the median is below 10.
+    Twelve starts, the same for all, on equal draws; the median of the paired factors. For the two changes
+    that lose most it is above 5, for the next two above 1.1; a constant rate leaves it below 100, weights
+    that stand still below 10, one-hot features below 3 if what no task shows is left out. In 27 runs the
+    logarithms of these medians had means 5 or more standard deviations from these limits
+    and looked normal; the risk is stated for a margin a quarter smaller, which 27 runs vouch for.
     """
     starts, draws = (int(x) for x in rng.integers(2**32, size=2))
     errors, off = {}, {}
@@ -160,10 +172,11 @@ def ranked_changes(rng):
             seen = recovery(setting, run.scores[-1], run.values[-1], unseen)
             found[name] = np.maximum(seen.score_error, seen.value_error)
     factors = {name: np.sort(np.log10(errors[name] / errors["as it is"])) for name in CHANGES}
-    most, large, small = (list(CHANGES)[i : i + 2] for i in (0, 2, 4))
-    lacking = [0.7 - factors[name][2] for name in most] + [0.04 - factors[name][2] for name in large]
-    lacking += [np.median(factors[name]) - 1 for name in small]
-    lacking.append(np.median(np.log10(off["one-hot"] / errors["as it is"])))  # off z one-hot is no worse
+    middle = {name: np.median(x) for name, x in factors.items()}
+    beside = np.median(np.log10(off["one-hot"] / errors["as it is"]))  # off z one-hot is hardly worse
+    least, most = np.log10([5, 5, 1.1, 1.1]), np.log10([100, 10, 3])
+    at = list(middle.values())
+    lacking = [*(least - at[:4]), *(np.array([*at[4:], beside]) - most)]
     text = ", ".join(f"{name} {10 ** x[2]:.2g} to {10 ** x[9]:.2g}" for name, x in factors.items())
     return Evidence(float(max(0.0, *lacking)), 0.0, f"times farther, by 12 starts: {text}")
 
@@ -198,8 +211,9 @@ CLAIMS = Claims(
     claim(
         "mimicking-recovers",
         "Liang and Lai (2026), Algorithm 1; the measure ours",
-        r"Trained by Algorithm 1 on random worlds of three states, 40 at a time, blocks end up within 5% of "
-        r"$(cP^\star_{12},c^{-1}\bar V^\star_{21})$, one $c$ for both.",
+        "Trained by Algorithm 1 on random worlds of three states, 40 at a time, most blocks end up within 5% "
+        r"of $(cP^\star_{12},c^{-1}\bar V^\star_{21})$, one $c$ for both: seven of twelve starts or more, of "
+        "SARSA and of actor-critic.",
         "limit",
         "training",
         recovered,
@@ -217,7 +231,8 @@ CLAIMS = Claims(
     claim(
         "mimicking-deployed",
         "ours",
-        "In unseen worlds trained blocks do what their teacher does, to a twentieth of the gap.",
+        "In unseen worlds trained blocks, the median of five, do what their teacher does, to a twentieth of "
+        "the gap.",
         "limit",
         "deployment",
         same_in_deployment,
@@ -247,10 +262,10 @@ CLAIMS = Claims(
         "training-changes-ranked",
         "ours",
         "With two states and two actions, beside a training that always explores, one window a step and "
-        "one-hot features leave blocks more than five times farther from the construction (one-hot ones "
-        "only along what no task shows); a "
-        "start ten times larger and a teacher that seldom explores leave them farther; a constant rate and "
-        "weights that stand still less than ten times.",
+        "one-hot features leave blocks, in the median of twelve, more than five times farther from the "
+        "construction (one-hot ones less than three times off what no task shows); a start ten times larger "
+        "and a teacher that seldom explores leave them farther; weights that stand still less than ten "
+        "times, a constant rate less than a hundred times.",
         "control",
         "changes",
         ranked_changes,

@@ -13,21 +13,19 @@ import numpy as np
 from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.control.loop import control
+from icrl.control.operators import WindowSarsa, WindowSoftmax
 from icrl.control.scores import goals, interval, score
-from icrl.control.updaters import (
-    ActorCritic,
-    LinearSarsa,
-    SoftmaxPairs,
-    Tabular,
-    Updater,
-)
+from icrl.control.updaters import ActorCritic, Tabular, Updater
 from icrl.mdp import MarkovDecisionProcess, from_gymnasium, random_mdp
 
 
 @checked
 @dataclass(frozen=True)
 class Setting:
-    """A world of the comparison: how to draw it, how often, for how long; no return exceeds ``largest``."""
+    """A world of the comparison: how to draw it, how often, for how long; no return exceeds ``largest``.
+
+    Step sizes of its own are chosen in ``trials`` runs.
+    """
 
     draw: Callable[[int, np.random.Generator], list[MarkovDecisionProcess]]
     runs: int = 48
@@ -35,6 +33,7 @@ class Setting:
     horizon: int = 100
     skip: tuple[str, ...] = ()
     largest: float = 1.0
+    trials: int = 24
 
 
 @checked
@@ -105,21 +104,25 @@ WORLDS = {
         200,
         ("linear, 8 times", FOLLOWER, "trained", "trained, gauge set"),
         largest=20.0,
+        trials=8,
     ),
 }
 """The worlds by name. Random ones have 9 states and 4 actions; Gymnasium has the discount 0.95."""
 
 LEARNERS: dict[str, tuple[Callable[[float], Updater], tuple[float, ...]]] = {
-    "linear": (LinearSarsa, (1.0, 2.0, 4.0, 8.0)),
-    "linear, 8 times": (lambda a: LinearSarsa(a, 8), (0.5, 1.0, 2.0, 4.0)),
-    "softmax, visited": (lambda a: SoftmaxPairs(8, 4.0, a, "visited"), (0.05, 0.1, 0.2, 0.5)),
-    "softmax, all": (lambda a: SoftmaxPairs(8, 4.0, a, "all"), (0.01, 0.02, 0.05, 0.1)),
+    "linear": (WindowSarsa, (1.0, 2.0, 4.0, 8.0)),
+    "linear, 8 times": (lambda a: WindowSarsa(a, 8), (0.5, 1.0, 2.0, 4.0)),
+    "softmax, visited": (lambda a: WindowSoftmax(8, 4.0, a, "visited"), (0.05, 0.1, 0.2, 0.5)),
+    "softmax, all": (lambda a: WindowSoftmax(8, 4.0, a, "all"), (0.01, 0.02, 0.05, 0.1)),
     "actor-critic": (lambda a: ActorCritic(a, a), (2.0, 4.0, 8.0, 16.0)),
     "SARSA": (lambda a: Tabular("sarsa", a), (0.1, 0.2, 0.5, 1.0)),
     "expected SARSA": (lambda a: Tabular("expected-sarsa", a), (0.1, 0.2, 0.5, 1.0)),
     "Q-learning": (lambda a: Tabular("q-learning", a), (0.1, 0.2, 0.5, 1.0)),
 }
-"""Learners by name, each with what to make of a step size and with the step sizes that were tried."""
+"""Learners by name, each with what to make of a step size and with the step sizes that were tried.
+
+Transformers without their prompts: their updates, which hold the same tables.
+"""
 
 TUNED_ON = ("random", "random, raised")
 """Where step sizes are chosen, on tasks that are not used again."""
@@ -171,6 +174,7 @@ def evaluate(
     *,
     runs: int | None = None,
     windows: int | None = None,
+    end: bool = False,
 ) -> list[dict]:
     """One learner in one world: a row for each record, with 95% bootstrap intervals over the runs.
 
@@ -182,10 +186,11 @@ def evaluate(
         leader: as in :func:`icrl.control.loop.control`.
         runs: at most so many, if given.
         windows: records up to this one only, if given.
+        end: whether to score after the last of them alone.
     """
     setting = WORLDS[world]
     tasks = setting.draw(min(setting.runs, runs or setting.runs), np.random.default_rng([seed, 3]))
-    records = [k for k in setting.records if windows is None or k <= windows]
+    records = [k for k in setting.records if windows is None or k <= windows][-1 if end else 0 :]
     run = control(tasks, updater, records, np.random.default_rng([seed, 4]), leader=leader)
     found = score(tasks, run.policies, setting.horizon)
     rows = []

@@ -14,7 +14,7 @@ from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.contraction import population_matching
 from icrl.control.features import LinearFeatures, _check
-from icrl.control.updaters import Updater
+from icrl.control.updaters import SoftmaxPairs, Updater
 
 
 @checked
@@ -92,6 +92,99 @@ class SoftmaxOperator(Updater):
             np.put_along_axis(kept, left, np.take_along_axis(table, left, 1), 1)
             table = kept
         return table.reshape(memory.shape)
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class WindowSarsa(Updater):
+    """Batch SARSA on a table, the update of :class:`icrl.control.updaters.LinearSarsa` without its block.
+
+    Args:
+        step_size: ``alpha > 0``.
+        num_layers: how often the window is used.
+    """
+
+    step_size: float
+    num_layers: int = 1
+
+    def __post_init__(self):
+        valid.positive("step_size", self.step_size)
+        valid.count("num_layers", self.num_layers, 1)
+
+    def update(self, memory, roll, policies, discount):
+        table, pairs = memory.reshape(len(memory), -1).copy(), roll.states * memory.shape[2] + roll.actions
+        left, step = (np.arange(len(table))[:, None], pairs[:, :-1]), self.step_size / roll.rewards.shape[1]
+        for _ in range(self.num_layers):
+            column = np.take_along_axis(table, pairs, 1)
+            errors = roll.rewards + discount * ~roll.ended * column[:, 1:] - column[:, :-1]
+            np.add.at(table, left, step * errors)
+        return table.reshape(memory.shape)
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class WindowSoftmax(Updater):
+    """The update of :class:`icrl.control.updaters.SoftmaxPairs` without its prompt: weights by equality.
+
+    Args:
+        num_layers: ``L >= 1``.
+        inverse_temperature: ``tau > 0``.
+        step_size: ``alpha > 0``.
+        queries: ``"visited"`` or ``"all"``.
+    """
+
+    num_layers: int
+    inverse_temperature: float
+    step_size: float
+    queries: Literal["visited", "all"] = "all"
+
+    __post_init__ = SoftmaxPairs.__post_init__
+
+    def update(self, memory, roll, policies, discount):
+        table, pairs = memory.reshape(len(memory), -1).copy(), roll.states * memory.shape[2] + roll.actions
+        (batch, n), alive = roll.rewards.shape, discount * ~roll.ended
+        equal = pairs[:, :, None] == pairs[:, None, :n]  # listener, source
+        weights = np.where(equal, 1.0, np.exp(-self.inverse_temperature))
+        weights *= self.step_size / weights.sum(axis=2, keepdims=True)
+        column, elsewhere = np.take_along_axis(table, pairs, 1), np.zeros((batch, 1))
+        for _ in range(self.num_layers):
+            errors = roll.rewards + alive * column[:, 1:] - column[:, :-1]
+            elsewhere += self.step_size * errors.mean(axis=1, keepdims=True)
+            column = column + (weights @ errors[..., None])[..., 0]
+        if self.queries == "all":
+            table += elsewhere
+            np.put_along_axis(table, pairs, column, 1)
+        else:
+            np.put_along_axis(table, pairs[:, :n], column[:, :n], 1)
+        return table.reshape(memory.shape)
+
+
+class Beside(Updater):
+    """Several updaters of one kind, each with its own part of the batch: one rollout serves them all."""
+
+    def __init__(self, updaters):
+        self.updaters = updaters
+
+    def _each(self, method, arrays, *rest):
+        parts = zip(*(np.split(x, len(self.updaters)) for x in arrays), strict=True)
+        found = [getattr(u, method)(*x, *rest) for u, x in zip(self.updaters, parts, strict=True)]
+        return np.concatenate(found)
+
+    def start(self, batch, num_states, num_actions):
+        size = batch // len(self.updaters)
+        return np.concatenate([u.start(size, num_states, num_actions) for u in self.updaters])
+
+    def behaviour(self, memory, epsilon):
+        return self._each("behaviour", [memory], epsilon)
+
+    def deployed(self, memory):
+        return self._each("deployed", [memory])
+
+    def update(self, memory, roll, policies, discount):
+        rolls = [type(roll)(*x) for x in zip(*(np.split(y, len(self.updaters)) for y in roll), strict=True)]
+        parts = zip(np.split(memory, len(rolls)), rolls, np.split(policies, len(rolls)), strict=True)
+        found = [u.update(*x, discount) for u, x in zip(self.updaters, parts, strict=True)]
+        return np.concatenate(found)
 
 
 @checked

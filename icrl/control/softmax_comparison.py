@@ -14,7 +14,8 @@ from icrl.control.centring import Centred, Started
 from icrl.control.comparison import WORLDS
 from icrl.control.features import one_hot_pairs, random_pairs, with_constant
 from icrl.control.loop import control
-from icrl.control.operators import LinearOperator, SoftmaxOperator
+from icrl.control.operators import Beside, LinearOperator, SoftmaxOperator
+from icrl.control.own_steps import best_step, largest_step, tried_until_inside
 from icrl.control.scores import interval, myopic, score
 from icrl.control.updaters import Tabular, Updater
 
@@ -73,36 +74,8 @@ RIVALS: dict[str, tuple[Make, tuple[float, ...]]] = {
         (0.01, 0.02, 0.05, 0.1),
     ),
 }
-"""Learners by name, with the step sizes that are tried. One-hot features have length 2, random ones 2 in the
-root mean square, where softmax attends; for linear learners they are as drawn."""
-
-
-class _Beside(Updater):
-    """Several updaters of one kind, each with its own part of the batch: one rollout serves them all."""
-
-    def __init__(self, updaters):
-        self.updaters = updaters
-
-    def _each(self, method, arrays, *rest):
-        parts = zip(*(np.split(x, len(self.updaters)) for x in arrays), strict=True)
-        found = [getattr(u, method)(*x, *rest) for u, x in zip(self.updaters, parts, strict=True)]
-        return np.concatenate(found)
-
-    def start(self, batch, num_states, num_actions):
-        size = batch // len(self.updaters)
-        return np.concatenate([u.start(size, num_states, num_actions) for u in self.updaters])
-
-    def behaviour(self, memory, epsilon):
-        return self._each("behaviour", [memory], epsilon)
-
-    def deployed(self, memory):
-        return self._each("deployed", [memory])
-
-    def update(self, memory, roll, policies, discount):
-        rolls = [type(roll)(*x) for x in zip(*(np.split(y, len(self.updaters)) for y in roll), strict=True)]
-        parts = zip(np.split(memory, len(rolls)), rolls, np.split(policies, len(rolls)), strict=True)
-        found = [u.update(*x, discount) for u, x in zip(self.updaters, parts, strict=True)]
-        return np.concatenate(found)
+"""Learners by name, with the step sizes that are tried first. One-hot features have length 2, random ones 2
+in the root mean square, where softmax attends; for linear learners they are as drawn."""
 
 
 def _drawn(world, runs, seeds):
@@ -118,28 +91,33 @@ def _drawn(world, runs, seeds):
 def steps_tried(
     *, world: Literal[*WORLDS], learner: Literal[*RIVALS], runs: int, windows: int, seed: int
 ) -> list[dict]:
-    """The share closed with each step size, on tasks that are not used again.
+    """The share closed after ``windows`` with each step size, on tasks that are not used again.
 
-    A task of ``book/sweeps/softmax_control.py``: the mean of the shares after a quarter of the windows and
-    after all of them.
+    A task of ``book/sweeps/softmax_control.py``. The grid grows until the best step is inside
+    (:func:`icrl.control.own_steps.tried_until_inside`).
     """
     tasks, given = _drawn(world, valid.count("runs", runs, 1), [seed, 1])
     make, steps = RIVALS[learner]
-    beside, records = _Beside([make(step, *given) for step in steps]), [max(windows // 4, 1), windows]
-    run = control(tasks * len(steps), beside, sorted(set(records)), np.random.default_rng([seed, 2]))
-    shares = score(tasks * len(steps), run.policies).share.mean(axis=0).reshape(len(steps), runs)
+
+    def measure(steps):
+        beside = Beside([make(step, *given) for step in steps])
+        run = control(tasks * len(steps), beside, [windows], np.random.default_rng([seed, 2]))
+        shares = score(tasks * len(steps), run.policies).share[0].reshape(-1, runs).mean(axis=1)
+        return shares.round(4).tolist()
+
+    tried = tried_until_inside(measure, steps, largest_step(lambda step: make(step, *given)))
     row = {"world": world, "learner": learner, "runs": runs, "windows": windows}
-    found = zip(steps, shares.mean(axis=1).round(4).tolist(), strict=True)
-    return [row | {"step_size": float(step), "share": share} for step, share in found]
+    return [row | {"step_size": step, "share": share} for step, share in tried.items()]
 
 
 @checked
 def best_tried(rows: Sequence[dict]) -> dict[tuple[str, str], float]:
-    """The step size with the largest share for each world and learner; the smaller one of equals."""
-    best = {}
-    for row in sorted(rows, key=lambda row: (float(row["share"]), -float(row["step_size"]))):
-        best[row["world"], row["learner"]] = float(row["step_size"])
-    return best
+    """The step size with the largest share for each world and learner; of equals the one in the middle."""
+    shares = {}
+    for row in rows:
+        found = shares.setdefault((row["world"], row["learner"]), {})
+        found[float(row["step_size"])] = float(row["share"])
+    return {key: best_step(found) for key, found in shares.items()}
 
 
 @checked

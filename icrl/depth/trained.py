@@ -29,6 +29,9 @@ from icrl.pretraining import (
     table_values,
 )
 
+TESTED = 10**6
+"""Added to a seed where fresh tasks are drawn, so that what training draws does not matter to them."""
+
 
 @checked
 def layer_gains(
@@ -115,7 +118,8 @@ def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
 
     Args:
         configuration: fields of :class:`icrl.pretraining.tasks.Configuration`; one-hot features.
-        seed: of the one generator that draws starts, worlds, trajectories and the fresh tasks.
+        seed: of what draws starts, worlds and trajectories of the training; another generator draws the fresh
+            tasks, the same ones for all numbers of layers and both kinds of weights.
 
     Returns:
         Rows with kind, weights, num_layers; network and layer; the layer's ``(a, b, c)``, focus, and the gain
@@ -130,7 +134,8 @@ def trained_layer_rows(*, configuration: dict, seed: int) -> list[dict]:
     run = pretrain(c, generator)
     value, score = run.value_weights[-1], run.score_weights[-1]
     focuses, gains = layer_focus(c, score), layer_gains(run.rows[-1], c.num_layers, c.discount)
-    near, far = (fresh_tasks(c, 4096, generator, num_transitions=n) for n in (c.num_transitions, 640))
+    tested = Generator().manual_seed(seed + TESTED)
+    near, far = (fresh_tasks(c, 4096, tested, num_transitions=n) for n in (c.num_transitions, 640))
     said, truth = query_values(c, value, score, near), near.worlds.value(c.discount)
     fits, share = fitted_response(c, said, near)
     rivals, common = estimates(sharp(near), c.discount, c.num_layers), {}

@@ -31,6 +31,11 @@ from icrl.gradient_flow.flow import (
     mimicking_loss,
     outcome,
 )
+from icrl.gradient_flow.full_count import (
+    device_lessons,
+    full_count_rows,
+    train_on_device,
+)
 from icrl.gradient_flow.mirror_well import (
     GaussianLoss,
     Well,
@@ -100,10 +105,12 @@ __all__ = [
     "basin_row",
     "block_gradients",
     "corner_flow",
+    "device_lessons",
     "experiment_richness_row",
     "experiment_tasks",
     "fate",
     "follow",
+    "full_count_rows",
     "gradient_flow",
     "growth",
     "landing_point",
@@ -125,6 +132,7 @@ __all__ = [
     "richness",
     "spectrum",
     "train",
+    "train_on_device",
     "train_side_by_side",
     "training_rows",
     "training_start",

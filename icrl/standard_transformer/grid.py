@@ -32,7 +32,7 @@ FACTORS = {
     "loops": {"kinds": ("loop",)},
     "discount .9": {"discount": 0.9},
 }
-"""Changes of one factor of the first main case; one seed each, so an anecdote each."""
+"""Changes of one factor of the first main case; one seed each in the first sweep, more in the second."""
 
 
 @checked
@@ -54,8 +54,10 @@ def seeded(name: str, what: str, root: int = 0, device: str = "cpu") -> torch.Ge
     return torch.Generator(device).manual_seed(crc32(f"{name}: {what}".encode(), root))
 
 
-@checked
-def network_rows(*, run: str, root: int, steps: int, prompts: int, worlds: int, device: str) -> list[dict]:
+@checked(finite=False)  # NaN for a rival that does not exist there
+def network_rows(
+    *, run: str, root: int, steps: int, prompts: int, worlds: int, device: str, num_seeds: int | None = None
+) -> list[dict]:
     """Train one run of :func:`tasks` and put all instruments on it: the task of the sweep.
 
     Args:
@@ -65,6 +67,7 @@ def network_rows(*, run: str, root: int, steps: int, prompts: int, worlds: int, 
         prompts: of each seed in each step.
         worlds: on which errors are measured.
         device: ``"cpu"`` or ``"cuda"``; only training runs there.
+        num_seeds: trained side by side, if another number than that of the run.
 
     Returns:
         The rows of all tables; ``table`` in each says which it belongs to.
@@ -72,6 +75,8 @@ def network_rows(*, run: str, root: int, steps: int, prompts: int, worlds: int, 
     if run not in tasks():
         raise ValueError(f"run is {run!r}; it must be one of {', '.join(tasks())}")
     setting = replace(tasks()[run], num_steps=steps, num_prompts=prompts)
+    if num_seeds is not None:
+        setting = replace(setting, num_seeds=num_seeds)
     trained = train(setting, seeded(run, "training", root, device))
     trained = trained._replace(parameters=trained.parameters.cpu())
     tables = measured(run, trained, seeded(run, "measuring", root), worlds)

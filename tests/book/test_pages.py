@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from docutils import nodes
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
 import pages
@@ -53,3 +54,23 @@ def test_an_address_gives_buttons_and_the_address_of_the_pages(by_github, monkey
     assert {"colab_url", "binderhub_url"} < set(options["launch_buttons"])
     assert options["use_download_button"]
     assert config.html_baseurl == "https://some-one.github.io/icrl/"
+
+
+def test_punctuation_stays_at_its_own_formula():
+    """The same comma stands after a formula that is too long to be tied to it and after a short one."""
+    long, short = nodes.math("", "x" * (pages.UNBREAKABLE + 1)), nodes.math("", "y")
+    line = nodes.paragraph("", "", long, nodes.Text(", "), short, nodes.Text(", "), nodes.math("", "z"))
+    before = line.astext()
+    pages.keep_together(None, line, "page")
+    assert line.astext() == before
+    assert [tied.astext() for tied in line.findall(nodes.inline)] == ["y,"]
+
+
+def test_phrases_in_a_printed_table_begin_at_the_left():
+    table = '<table border="1" class="dataframe"><thead><tr><th></th><th>n = 4</th><th>seen</th></tr></thead>'
+    table += "<tbody><tr><th>a</th><td>3 ± 1</td><td>two worlds at once</td></tr></tbody></table>"
+    marked = pages.PRINTED_TABLE.sub(pages.set_printed, table)
+    words = [cell.partition("<")[0] for cell in marked.split('class="words">')[1:]]
+    assert words == ["seen", "two worlds at once"]
+    assert "n&nbsp;=&nbsp;4" in marked
+    assert "3&nbsp;±&nbsp;1" in marked

@@ -133,6 +133,16 @@ FAULTS = {
         "update",
         endless(operators.SoftmaxOperator.update),
     ),
+    ("softmax-control-operators", "table of SARSA"): (
+        operators.WindowSarsa,
+        "update",
+        endless(operators.WindowSarsa.update),
+    ),
+    ("softmax-control-operators", "table of softmax"): (
+        operators.WindowSoftmax,
+        "update",
+        given(operators.WindowSoftmax.update, lambda self, *a: (replace(self, inverse_temperature=3.9), *a)),
+    ),
     ("softmax-control-operators", "visited"): (
         chapter,
         "SoftmaxPairs",

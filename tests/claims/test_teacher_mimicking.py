@@ -117,7 +117,7 @@ def test_protection_refuses_no_contrast(monkeypatch):
 def test_ranking_refuses_a_change_that_is_none(monkeypatch, name):
     """Each change in turn is left out, or, where it should do little harm, is one that does much."""
     little = name in ("constant rate", "weights frozen")
-    change = {"batch": 1} if little else {}
+    change = {"batch": 1, "epsilon": 0.1} if little else {}
     monkeypatch.setitem(chapter.CHANGES, name, change)
     assert not holds("training-changes-ranked")
 

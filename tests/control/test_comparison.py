@@ -1,12 +1,13 @@
 """The long comparison: rows of its tables, step sizes, worlds that are changed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from icrl.control import FOLLOWER, LEARNERS, Tabular, best_steps, comparison, optimal
+from icrl.control import FOLLOWER, LEARNERS, Tabular, best_steps, comparison, optimal, score, uniform
 from icrl.control.comparison import (
     WORLDS,
     compared_rows,
@@ -16,8 +17,10 @@ from icrl.control.comparison import (
     tried_row,
     with_rewards,
 )
-from icrl.control.updaters import ActorCritic, LinearSarsa, SoftmaxPairs
+from icrl.control.operators import WindowSarsa, WindowSoftmax
+from icrl.control.updaters import ActorCritic
 from icrl.mdp import from_gymnasium
+from icrl.tables import read_table
 
 LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
 
@@ -144,10 +147,11 @@ def test_best_step_is_that_of_the_mean_over_worlds_and_lengths():
 
 def test_learners_are_what_they_are_called():
     made = {name: make(0.3) for name, (make, _) in LEARNERS.items()}
-    assert vars(made["linear"]) == vars(LinearSarsa(0.3))
-    assert vars(made["linear, 8 times"]) == vars(LinearSarsa(0.3, 8))
-    assert vars(made["softmax, visited"]) == vars(SoftmaxPairs(8, 4.0, 0.3, "visited"))
-    assert vars(made["softmax, all"]) == vars(SoftmaxPairs(8, 4.0, 0.3, "all"))
+    expected = {"linear": WindowSarsa(0.3), "linear, 8 times": WindowSarsa(0.3, 8)}
+    expected |= {f"softmax, {x}": WindowSoftmax(8, 4.0, 0.3, x) for x in ("visited", "all")}
+    for name, learner in expected.items():
+        assert type(made[name]) is type(learner)
+        assert vars(made[name]) == vars(learner)
     assert vars(made["actor-critic"]) == vars(ActorCritic(0.3, 0.3))
     for name, rule in (
         ("SARSA", "sarsa"),
@@ -156,3 +160,20 @@ def test_learners_are_what_they_are_called():
     ):
         assert vars(made[name]) == vars(Tabular(rule, 0.3))
     assert all(list(steps) == sorted(set(steps)) and len(steps) == 4 for _, steps in LEARNERS.values())
+
+
+def test_what_is_said_of_taxi_stands_in_the_committed_table():
+    """23 of 24 actors collapse there, and softmax on all pairs is worse than a random walk."""
+    rows = read_table(Path(__file__).parents[2] / "book" / "data" / "control.csv").rows
+    taxi = {row["learner"]: row for row in rows if row["world"] == "taxi" and row["windows"] == "5000"}
+    assert set(taxi) == {*LEARNERS, FOLLOWER} - set(comparison.WORLDS["taxi"].skip)
+    assert {row["runs"] for row in taxi.values()} == {"24"}
+    collapsed = {name: int(row["collapsed"]) for name, row in taxi.items()}
+    assert collapsed.pop("actor-critic") == 23
+    assert set(collapsed.values()) == {0}
+    process = comparison.WORLDS["taxi"].draw(1, np.random.default_rng(0))[0]
+    walk = score([process], uniform([process]), 200).success[0]
+    success = {name: float(row["success"]) for name, row in taxi.items()}
+    assert success["softmax, all"] == min(success.values()) < walk
+    assert min(success[x] for x in ("Q-learning", "expected SARSA")) > 0.95
+    assert min(success[x] for x in ("linear", "softmax, visited", "SARSA")) > 0.5

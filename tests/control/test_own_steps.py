@@ -1,12 +1,38 @@
 """Step sizes of each world, and the two rivals that cost nothing."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from icrl.control import Centred, Started, comparison, control, evaluate, own_steps, score
-from icrl.control.own_steps import OWN, SERVED, best_own_steps, own_step_row, own_steps_tried
+from icrl.control import (
+    COMPARED,
+    RIVALS,
+    Centred,
+    Started,
+    Tabular,
+    WindowSarsa,
+    comparison,
+    evaluate,
+    greedy,
+    own_steps,
+    score,
+)
+from icrl.control.own_steps import (
+    OWN,
+    SERVED,
+    best_own_steps,
+    further_steps,
+    largest_step,
+    own_step_row,
+    own_steps_tried,
+    tried_until_inside,
+)
+from icrl.rollouts import rollout_batch
+from icrl.tables import read_table
+
+DATA = Path(__file__).parents[2] / "book" / "data"
 
 
 def test_each_learner_by_its_name():
@@ -27,18 +53,28 @@ def test_no_return_exceeds_the_largest():
 
 
 def test_trials_and_the_best_of_them(monkeypatch):
+    """The steps of a grid lie beside each other in one batch; what is scored is the end alone."""
     world = replace(comparison.WORLDS["random"], records=(0, 2, 4))
     monkeypatch.setitem(comparison.WORLDS, "random", world)
-    monkeypatch.setitem(own_steps.OWN, "SARSA", (OWN["SARSA"][0], (0.1, 0.5)))
+    monkeypatch.setitem(own_steps.OWN, "SARSA", (OWN["SARSA"][0], (0.3, 0.5)))
+    monkeypatch.setattr(own_steps, "ROUNDS", 0)
     given = {"world": "random", "learner": "SARSA", "runs": 3}
     rows = own_steps_tried(windows=9, seed=1, **given)
     assert [(row["step_size"], row["windows"], row["success"]) for row in rows] == [
-        (0.1, 4, ""),
+        (0.3, 4, ""),
         (0.5, 4, ""),
     ]
-    tasks, draws = world.draw(3, np.random.default_rng([1, 1])), np.random.default_rng([1, 2])
-    run = control(tasks, OWN["SARSA"][0](0.5, 1.0), [2, 4], draws)
-    assert rows[1]["share"] == round(score(tasks, run.policies).share.mean(), 4)
+    tasks, draws = 2 * world.draw(3, np.random.default_rng([1, 1])), np.random.default_rng([1, 2])
+    q, starts = np.zeros((6, 9, 4)), None
+    for _ in range(4):
+        policies = greedy(q, 0.1)
+        roll = rollout_batch(tasks, policies, 20, draws, starts)
+        starts = roll.states[:, -1]
+        for i, alpha in enumerate(3 * [0.3] + 3 * [0.5]):
+            one = type(roll)(*(x[i : i + 1] for x in roll))
+            q[i] = Tabular("sarsa", alpha).update(q[i : i + 1], one, policies[i : i + 1], 0.9)[0]
+    shares = score(tasks, greedy(q)).share
+    assert [row["share"] for row in rows] == [round(x.mean(), 4) for x in np.split(shares, 2)]
     row = own_step_row(step_size=0.5, windows=3, seed=1, **given)
     last = evaluate("random", "SARSA", OWN["SARSA"][0](0.5, 1.0), 1, runs=3, windows=3)[-1]
     assert row == last | {"step_size": 0.5}
@@ -48,7 +84,8 @@ def test_trials_and_the_best_of_them(monkeypatch):
 @pytest.mark.parametrize(
     ("results", "best"),
     [
-        ([(0.1, "", 0.3), (0.5, "", 0.4), (1.0, "", 0.4)], 0.5),  # the smallest of equals
+        ([(0.1, "", 0.3), (0.5, "", 0.4), (1.0, "", 0.4)], 0.5),  # the smaller one of two equals
+        ([(0.1, "", 0.4), (0.5, "", 0.4), (1.0, "", 0.4)], 0.5),  # the middle one of three
         ([(0.1, 0.2, 0.9), (0.5, 0.3, 0.1)], 0.5),  # success comes first
         ([(0.1, 0.0, 0.9), (0.5, 0.0, 0.1)], 0.1),  # then the share
     ],
@@ -57,3 +94,39 @@ def test_the_best_step(results, best):
     names = "step_size", "success", "share"
     rows = [dict(zip(names, x, strict=True)) | {"world": "w", "learner": "l"} for x in results]
     assert best_own_steps(rows) == {("w", "l"): best}
+
+
+@pytest.mark.parametrize(
+    ("best", "limit", "tried"),
+    [
+        (0.4, None, [0.1, 0.2, 0.4, 0.8, 1.6]),
+        (0.1, None, [0.025, 0.05, 0.1, 0.2, 0.4, 0.8]),
+        (0.03, None, [0.00625, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8]),
+        (1.6, None, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4]),
+        (1.6, 1.0, [0.2, 0.4, 0.8, 1.0]),  # nothing is larger
+        (0.0, None, [0.2 / 2**k for k in range(6, -1, -1)] + [0.4, 0.8]),  # in the end it stops
+    ],
+)
+def test_a_grid_grows_until_the_best_step_is_inside(best, limit, tried, monkeypatch):
+    monkeypatch.setattr(own_steps, "ROUNDS", 3)
+    merits = tried_until_inside(lambda steps: [-abs(x - best) for x in steps], [0.2, 0.4, 0.8], limit)
+    assert list(merits) == tried
+    assert (further_steps(merits, limit) == []) == (best > 0)
+
+
+def test_tables_have_a_largest_step():
+    assert largest_step(lambda a: Tabular("sarsa", a)) == 1
+    assert largest_step(WindowSarsa) is None
+
+
+def test_no_step_of_the_committed_tables_is_the_last_of_its_grid():
+    """Two smaller and two larger steps than the chosen one were tried, unless nothing is ever reached."""
+    for table, key in (("control-own-tuning", "success"), ("softmax-control-tuning", "share")):
+        grids = {}
+        for row in read_table(DATA / f"{table}.csv").rows:
+            merit = float(row[key] or 0), float(row["share"])
+            grids.setdefault((row["world"], row["learner"]), {})[float(row["step_size"])] = merit
+        assert len(grids) == (len(SERVED) * len(OWN) if key == "success" else len(COMPARED) * len(RIVALS))
+        for (_, learner), merits in grids.items():
+            limit = 1.0 if "SARSA" in learner or learner == "Q-learning" else None
+            assert not further_steps(merits, limit) or max(merits.values())[0] < 0.05

@@ -57,13 +57,14 @@ def test_holes_are_no_goals():
 
 
 def test_many_states_are_scored_alike(monkeypatch):
-    """The sparse way, which Taxi takes, and the other one: a world with ends, and one without."""
+    """The sparse way, which Taxi takes, and the other one: with ends, without, unlike worlds."""
     rng = np.random.default_rng(4)
-    for process in (LAKE, random_mdp(6, 3, 0.7, rng)):
-        policies = rng.dirichlet(np.ones(process.reward.shape[1]), size=(2, 3, process.reward.shape[0]))
-        dense = score([process] * 3, policies, 9)
+    unlike = [random_mdp(6, 3, 0.7, rng) for _ in range(3)]
+    for processes in ([LAKE] * 3, unlike[:1] * 3, unlike):
+        policies = rng.dirichlet(np.ones(processes[0].reward.shape[1]), size=(2, 3, len(processes[0].reward)))
+        dense = score(processes, policies, 9)
         monkeypatch.setattr("icrl.control.scores.MANY_STATES", 2)
-        for x, y in zip(score([process] * 3, policies, 9), dense, strict=True):
+        for x, y in zip(score(processes, policies, 9), dense, strict=True):
             assert np.allclose(x, y, rtol=1e-10, atol=1e-12, equal_nan=True)
         monkeypatch.undo()
 

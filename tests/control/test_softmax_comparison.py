@@ -28,10 +28,12 @@ def test_raised_tasks_are_the_same_tasks():
 
 
 def test_steps_beside_each_other_are_steps_alone():
-    """The part of the batch with the second step size is a run with that step size, on its own draws."""
+    """In order, the first ones those of the grid, each on its own draws."""
     name = "expected SARSA"
     rows = steps_tried(world="random", learner=name, windows=4, **GIVEN)
-    assert [row["step_size"] for row in rows] == list(RIVALS[name][1])
+    tried = [row["step_size"] for row in rows]
+    assert tried == sorted(tried)
+    assert set(RIVALS[name][1]) <= set(tried)
     assert len({row["share"] for row in rows}) > 1
 
 
@@ -40,7 +42,7 @@ def test_best_step_is_that_of_the_largest_share():
         {"world": "w", "learner": x, "step_size": a, "share": s}
         for x, a, s in (("a", 1, 0.5), ("a", 2, 0.7), ("b", 1, 0.6), ("b", 4, 0.6))
     ]
-    assert best_tried(rows) == {("w", "a"): 2, ("w", "b"): 1}
+    assert best_tried(rows) == {("w", "a"): 2, ("w", "b"): 1}  # of equals the middle, of two the smaller
 
 
 def test_paired_by_hand():

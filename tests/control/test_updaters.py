@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from icrl.control.loop import control
+from icrl.control.operators import WindowSarsa, WindowSoftmax
 from icrl.control.updaters import (
     ActorCritic,
     FrozenBlock,
@@ -88,6 +89,23 @@ def test_visited_queries_leave_other_pairs_alone():
     moved = (everywhere - memory).reshape(-1)[np.setdiff1d(np.arange(15), pairs[0])]
     assert np.ptp(moved) < 1e-14
     assert abs(moved[0]) > 1e-6
+
+
+def test_updates_without_prompts_are_those_of_the_transformers():
+    """Windows with repeated pairs, ends, and pairs that are never seen."""
+    rng = np.random.default_rng(7)
+    states, actions = rng.integers(0, 4, (5, 13)), rng.integers(0, 2, (5, 13))
+    roll = Rollout(states, actions, rng.normal(size=(5, 12)), rng.random((5, 12)) < 0.3)
+    memory = rng.normal(size=(5, 9, 2))
+    for fast, slow in (
+        (WindowSarsa(3.0, 2), LinearSarsa(3.0, 2)),
+        (WindowSoftmax(3, 2.0, 0.4, "visited"), SoftmaxPairs(3, 2.0, 0.4, "visited")),
+        (WindowSoftmax(3, 2.0, 0.4, "all"), SoftmaxPairs(3, 2.0, 0.4, "all")),
+    ):
+        new, before = fast.update(memory, roll, None, 0.9), memory.copy()
+        assert np.abs(new - slow.update(memory, roll, None, 0.9)).max() < 1e-13
+        assert np.abs(new - memory).max() > 0.1
+        assert np.array_equal(memory, before)
 
 
 def test_softmax_pairs_are_sharp_by_default():

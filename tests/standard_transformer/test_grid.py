@@ -1,8 +1,5 @@
-"""The sweep of the chapter: its grid, its quick form, and what the committed tables say."""
+"""The sweep of the chapter: its grid, and what its tables say; its small form is in `test_sweeps.py`."""
 
-import csv
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,21 +16,6 @@ TABLES = ("", "-conditions", "-layers", "-heads")
 
 def table(part=""):
     return pd.read_csv(ROOT / "book" / "data" / f"standard-transformer{part}.csv", comment="#")
-
-
-def test_small_sweep_has_the_committed_columns(tmp_path):
-    script = ROOT / "book" / "sweeps" / "standard_transformer.py"
-    folders = ["--output", str(tmp_path / "out"), "--shards", str(tmp_path / "shards")]
-    command = [sys.executable, str(script), "--small", "--jobs", "1", *folders]
-    subprocess.run(command, check=True, capture_output=True, timeout=100, cwd=ROOT)
-    for part in TABLES:
-        name = f"standard-transformer{part}.csv"
-        with open(tmp_path / "out" / name) as new, open(ROOT / "book" / "data" / name) as old:
-            assert next(new).startswith("# python book/sweeps/standard_transformer.py --seed 0 --runs 2 ")
-            assert next(old).startswith("# python book/sweeps/standard_transformer.py --seed 0 ")
-            small, committed = csv.DictReader(new), csv.DictReader(old)
-            assert small.fieldnames == committed.fieldnames
-            assert len(list(small)) > 0
 
 
 def test_grid():
