@@ -85,9 +85,9 @@ def heat(
     ax.grid(which="minor", color="white", linewidth=1)
     ax.tick_params(which="minor", length=0)
     if annotate is not None:
-        deep = 0.6 * (limit or 0.9)
         for (i, j), x in np.ndenumerate(matrix):
-            color = "white" if abs(x) > deep else "black"
+            ground = ax.images[-1].to_rgba(np.nan_to_num(x))
+            color = "white" if contrast(ground) ** 2 > 21 else "black"  # whichever stands out more
             text = format(x, annotate) if np.isfinite(x) else "⋯"
             ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8.5)
 

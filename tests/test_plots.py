@@ -25,6 +25,17 @@ def test_heat_centres_zero_and_puts_the_first_row_on_top():
     assert [text.get_color() for text in ax.texts] == ["white", "black", "black", "white"]
 
 
+@pytest.mark.parametrize("limit", [None, 2.0])
+def test_numbers_in_cells_can_be_read_on_every_colour(limit):
+    """4.5:1 at least, whatever the value."""
+    _, ax = plt.subplots()
+    values = np.linspace(-(limit or 0), limit or 1, 41)[None]
+    plots.heat(ax, values, limit=limit, annotate=".1f")
+    for text, value in zip(ax.texts, values[0], strict=True):
+        on_white = plots.contrast(ax.images[0].to_rgba(value))
+        assert (on_white if text.get_color() == "white" else 21 / on_white) >= 4.5
+
+
 def test_heat_shows_attention_from_0_to_1_and_gaps_as_dots():
     _, ax = plt.subplots()
     plots.heat(ax, np.array([[0.1, np.nan]]), annotate=".1f")
