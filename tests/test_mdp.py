@@ -147,6 +147,10 @@ def process(transition=TRANSITION, reward=REWARD, discount=0.9, **fields):
             {"transition": ABSORBING, "reward": np.ones((2, 3)), "terminal": LAST},
             "terminal holds state 1, which is not absorbing with reward 0",
         ),
+        (
+            {"transition": ABSORBING, "reward": np.eye(2, 3), "terminal": LAST},
+            "terminal holds state 1, which is not absorbing with reward 0",
+        ),
         ({"transition": ABSORBING, "terminal": LAST}, "start gives the terminal state 1 probability 0.5"),
         ({"outcome_reward": np.zeros((2, 3))}, r"outcome_reward has shape \(2, 3\); it must have 3 axes"),
         (

@@ -182,6 +182,11 @@ def test_policy_iteration_ends_where_everything_ties(seed):
 def test_refuses_what_cannot_be_solved():
     refused("reward has entries so large that a value leaves ...", random_large().value)
     refused("transition or chain has states that ...", reduction.stationary, np.eye(2))
+    refused(
+        "transition or chain has states that ...",
+        reduction.stationary,
+        np.stack([np.ones((2, 2)) / 2, np.eye(2)]),
+    )
     refused("transition has shape (1, 2); ...", reduction.stationary, [[0.5, 0.5]])
     refused("right has shape (1,); ...", reduction.discounted, [[1.0]], 0.5, [1.0])
     refused("distribution sums to 0.5; ...", reduction.deviation, [[1.0]], [0.5])

@@ -41,5 +41,7 @@ def test_the_long_run_in_small():
     assert {row["windows"] for row in mine} == {1, 2}
     assert sum(row["learner"] == "trained" for row in mine) == 4
     pick = {(row["learner"], row["spread"], row["windows"]): row for row in mine}
+    kinds = "certainty equivalence", "LSTD-Q", "myopic"
+    assert all((f"{kind}, teacher's windows", spread, 2) in pick for kind in kinds for spread in (0.0, 1.0))
     gap = pick["trained", 0.0, 2]["share"] - pick["teacher", 0.0, 2]["share"]
     assert abs(pick["trained minus teacher", 0.0, 2]["share"] - gap) < 2e-4

@@ -44,6 +44,16 @@ def test_the_optimum_is_what_its_polynomial_leaves(rewards, averaging):
             assert worst_error(near, chain, gamma, rewards) >= best.error - 1e-8
 
 
+@pytest.mark.parametrize("num_layers", [3, 5])
+def test_optimum_with_negative_coefficients(num_layers):
+    """Chebyshev's polynomial on the symmetric walk around ``2 L`` states; from ``L = 5`` on of both signs."""
+    walk = (depth.cycle(2 * num_layers) + depth.cycle(2 * num_layers).T) / 2
+    best = depth.best_on_chain(walk, 0.99, num_layers, rewards="value")
+    assert abs(best.error - 1 / np.cosh(num_layers * np.arccosh(1 / 0.99))) < 1e-10
+    assert abs(worst_error(best, walk, 0.99, "value") - best.error) < 1e-8
+    assert (best.coefficients.min() < -1) == (num_layers == 5)
+
+
 def test_some_states_only():
     """One state of a ring is as bad as all; of a random chain it may be better."""
     ring, rng = depth.cycle(6), np.random.default_rng(1)

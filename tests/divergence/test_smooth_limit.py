@@ -105,6 +105,7 @@ def test_one_hot_radius_by_hand():
         (lambda: divergence.unsafe_features([[0.5, 0.5], [1, 0]], "1/2"), "holds the float 0.5"),
         (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 1, 1], [1, 2, -4]), "sum w y exactly 0"),
         (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 1, 1], [1, 1, -2]), "values distinct"),
+        (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 1], [1, -1]), "weights has 2 entries, values 2; "),
         (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 0, 1], [1, 2, -1]), "weights must be positive"),
         (lambda: divergence.long_cycle("9/10", 1, 5), "root must exceed 1"),
         (lambda: divergence.long_cycle("9/10", 2, 1), "the length be at least 2"),

@@ -15,6 +15,12 @@ def tasks():
     return TaskDistribution([mrp.random_mrp(2, 0.7, rng) for _ in range(3)], rng.normal(size=(2, 2)))
 
 
+def test_one_window_of_one_transition():
+    windows = TASKS.sample(1, 1, np.random.default_rng(0))
+    assert windows.states.shape == (1, 3)
+    assert windows.probability.tolist() == [1.0]
+
+
 def test_enumeration_is_the_law_of_a_sample(tasks):
     windows = tasks.enumerate(2)
     assert len(windows.task) == 3 * 16

@@ -38,10 +38,10 @@ def test_values_and_gradients_are_those_of_the_tokens(attention):
 def test_one_prompt_without_a_batch(attention):
     """The same value as in a batch."""
     generator = torch.Generator().manual_seed(2)
-    tasks = draw_tasks(Configuration(num_transitions=12), (1, 1), generator)
+    tasks = draw_tasks(Configuration(num_transitions=20), (1, 1), generator)
     free = 0.2 * torch.randn(2, 1, 7, 7, generator=generator, dtype=torch.float64)
     features = tasks.features.expand(1, 1, *tasks.features.shape[-2:])
-    batch = features, tasks.states[..., :13], tasks.worlds.reward
+    batch = features, tasks.states[..., :21], tasks.worlds.reward
     alone = [x[0, 0] for x in batch]
     value = free_values(*free, context(*alone, 3, attention), 0.5, 3)
     whole = free_values(*free[:, :, None, None], context(*batch, 3, attention), 0.5, 3)
