@@ -1,0 +1,19 @@
+"""The growth of the update in depth, where contexts are as long as networks are deep."""
+
+import numpy as np
+import pytest
+
+from icrl.mrp import MarkovRewardProcess
+from icrl.neu import joint_slope, moments_by_counts
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_slope_with_mild_features_and_uneven_states(scale):
+    """Against exact expectations, extrapolated: attention that is not sharp weighs by visits."""
+    process = MarkovRewardProcess(np.array([[0.3, 0.7], [0.4, 0.6]]), np.array([0.8, -0.5]), 0.4)
+    features, grown = scale * np.eye(2), []
+    for n in (24, 48):
+        now, then = moments_by_counts(process, features, n, [n, n + 1]).update
+        grown.append(n * (then - now)[0, 2])  # the reward row of V
+    wanted = joint_slope(process, features)
+    assert np.linalg.norm(2 * grown[1] - grown[0] - wanted) < 0.01 * np.linalg.norm(wanted)
