@@ -7,6 +7,12 @@ from refusals import refused
 from icrl import _validation as valid
 
 
+def test_one_entry_out_of_range_is_enough():
+    message = "x has entries so large that a sum leaves the range of float64"
+    refused(message, valid.in_range, np.array([1.0, np.inf]), "x", "a sum")
+    assert valid.in_range(np.ones(2), "x", "a sum").tolist() == [1, 1]
+
+
 def test_arrays_become_float64_and_are_left_alone():
     given = np.array([[1, 2], [3, 4]])
     result = valid.array("x", given, 2)

@@ -83,6 +83,9 @@ def test_batches_of_windows_weights_and_blocks_broadcast():
     P, V = (torch.stack([x, 2 * x]) for x in sarsa_weights(3, 0.4))
     pair = LinearTransformer(P, V).readout(prompt[:1])  # the second block has a step four times as long
     np.testing.assert_allclose(pair[1], sarsa_update(w[0], phi[0], phi_next[0], rewards[0], 0.9, 1.6))
+    grid = LinearTransformer(P[:, None], V[:, None]).readout(prompt)  # each block on each window
+    assert grid.shape == (2, 5, 3)
+    torch.testing.assert_close(grid[1, 0], pair[1])
 
 
 def test_dtype_follows_the_prompt_and_gradients_flow():

@@ -25,6 +25,13 @@ from icrl.tables import read_table
 LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
 
 
+@pytest.mark.parametrize("name", ["random", "random, discount 0.5", "random, raised", "few successors"])
+def test_largest_return_is_the_bound_that_rewards_give(name):
+    tasks = WORLDS[name].draw(200, np.random.default_rng(0))
+    bound = max(t.reward.max() for t in tasks) / (1 - tasks[0].discount)
+    assert 0.95 * WORLDS[name].largest < bound <= WORLDS[name].largest
+
+
 @pytest.fixture
 def small(monkeypatch):
     world = replace(comparison.WORLDS["random"], runs=3, records=(0, 2, 4))

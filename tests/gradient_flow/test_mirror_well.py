@@ -8,6 +8,10 @@ from icrl.gradient_flow import GaussianLoss, mirror_well, mirrored, mirrored_los
 LAW = GaussianLoss(2, 0.8, 10, step_size=0.7)
 
 
+def test_step_size_if_none_is_given():
+    assert GaussianLoss(2, 0.8, 10) == GaussianLoss(2, 0.8, 10, step_size=1.0)
+
+
 def test_the_closed_form_is_the_mean_over_tasks():
     """Loss and gradients against 100 000 sampled tasks at a random point; nothing at its default."""
     rng = np.random.default_rng(0)
