@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icrl.mrp import MarkovRewardProcess
+from icrl.mrp import MarkovRewardProcess, random_mrp
 from icrl.neu import joint_slope, moments_by_counts
 
 
@@ -17,3 +17,13 @@ def test_slope_with_mild_features_and_uneven_states(scale):
         grown.append(n * (then - now)[0, 2])  # the reward row of V
     wanted = joint_slope(process, features)
     assert np.linalg.norm(2 * grown[1] - grown[0] - wanted) < 0.01 * np.linalg.norm(wanted)
+
+
+def test_order_of_states_does_not_matter():
+    """Three states."""
+    rng = np.random.default_rng(0)
+    process, features, order = random_mrp(3, 0.5, rng), rng.normal(size=(3, 2)), [2, 0, 1]
+    turned = MarkovRewardProcess(process.transition[np.ix_(order, order)], process.reward[order], 0.5)
+    np.testing.assert_allclose(
+        joint_slope(turned, features[order]), joint_slope(process, features), rtol=1e-9
+    )
