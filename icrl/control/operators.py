@@ -14,7 +14,7 @@ from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.contraction import population_matching
 from icrl.control.features import LinearFeatures, _check
-from icrl.control.updaters import SoftmaxPairs, Updater
+from icrl.control.updaters import SoftmaxPairs, Updater, pairs_of
 
 
 @checked
@@ -112,7 +112,7 @@ class WindowSarsa(Updater):
         valid.count("num_layers", self.num_layers, 1)
 
     def update(self, memory, roll, policies, discount):
-        table, pairs = memory.reshape(len(memory), -1).copy(), roll.states * memory.shape[2] + roll.actions
+        table, pairs = pairs_of(memory, roll)
         left, step = (np.arange(len(table))[:, None], pairs[:, :-1]), self.step_size / roll.rewards.shape[1]
         for _ in range(self.num_layers):
             column = np.take_along_axis(table, pairs, 1)
@@ -141,7 +141,7 @@ class WindowSoftmax(Updater):
     __post_init__ = SoftmaxPairs.__post_init__
 
     def update(self, memory, roll, policies, discount):
-        table, pairs = memory.reshape(len(memory), -1).copy(), roll.states * memory.shape[2] + roll.actions
+        table, pairs = pairs_of(memory, roll)
         (batch, n), alive = roll.rewards.shape, discount * ~roll.ended
         equal = pairs[:, :, None] == pairs[:, None, :n]  # listener, source
         weights = np.where(equal, 1.0, np.exp(-self.inverse_temperature))

@@ -118,7 +118,7 @@ class Tabular(Updater):
         return q
 
 
-def _pairs(memory, roll):
+def pairs_of(memory, roll):
     """The table with one axis for pairs, and the pairs of the window, ``(B, S A)`` and ``(B, n+1)``."""
     return memory.reshape(len(memory), -1).copy(), roll.states * memory.shape[-1] + roll.actions
 
@@ -199,7 +199,7 @@ def _in_slots(table, pairs, ended, d=None, own=False):
 
 def _block_update(block, num_layers, memory, roll, discount, d=None, own=False):
     """Readouts of a block, written back into the table."""
-    table, pairs = _pairs(memory, roll)
+    table, pairs = pairs_of(memory, roll)
     w, phi, phi_next, names = _in_slots(table, pairs, roll.ended, d, own)
     w, *window = (torch.from_numpy(x) for x in (w, phi, phi_next, roll.rewards))
     for _ in range(num_layers):
@@ -305,7 +305,7 @@ class SoftmaxPairs(Updater):
             raise ValueError(f"queries is {self.queries!r}; it must be 'visited' or 'all'")
 
     def update(self, memory, roll, policies, discount):
-        table, pairs = _pairs(memory, roll)
+        table, pairs = pairs_of(memory, roll)
         batch, columns = pairs.shape
         names = slots(pairs)
         features = np.sqrt(self.inverse_temperature) * np.eye(columns + 1, columns)
