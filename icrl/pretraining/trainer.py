@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from icrl import _validation as valid
 from icrl._arguments import checked
+from icrl.pretraining.adam import Adam
 from icrl.pretraining.forward import (
     Tables,
     prompts,
@@ -138,7 +139,7 @@ class Trainer:
             .requires_grad_()
             for shape in shapes
         ]
-        self.adam = torch.optim.Adam(self.free, lr=c.learning_rate, fused=True)
+        self.adam = Adam(self.free, fused=True)
         self.losses, self.kept = [], [self._copy()]
 
     def _copy(self):
@@ -164,11 +165,12 @@ class Trainer:
                 wanted = target(*self.free)
             errors = wanted - predict(*self.free)
             loss = errors.square().mean(-1) / 2
-            self.adam.zero_grad()
+            for x in self.free:
+                x.grad = None
             loss.sum().backward()  # seeds do not meet: each has its own weights
             progress = self.step / c.num_steps
-            self.adam.param_groups[0]["lr"] = c.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-            self.adam.step()
+            rate = c.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+            self.adam.step([x.grad for x in self.free], rate)
             losses.append(loss.detach())
             self.step += 1
         losses = torch.stack(losses)
@@ -198,7 +200,7 @@ class Trainer:
             "dtype": str(self.dtype),
             "step": self.step,
             "free": self._copy(),
-            "adam": self.adam.state_dict(),
+            "adam": self.adam.state,
             "generator": self.generator.get_state(),
             "losses": self.losses,
             "kept": self.kept,
@@ -225,7 +227,7 @@ class Trainer:
         with torch.no_grad():
             for x, saved in zip(self.free, state["free"], strict=True):
                 x.copy_(saved)
-        self.adam.load_state_dict(state["adam"])
+        self.adam.state = state["adam"]
         self.generator.set_state(state["generator"].cpu())
 
 
