@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.pretraining import WORLDS, sample_states
-from icrl.pretraining.adam import Adam
+from icrl.pretraining.trainer import Adam
 from icrl.standard_transformer.model import Architecture, initial_parameters, stacked_values
 from icrl.standard_transformer.prompts import Prompts, compressed, draw_prompts
 
