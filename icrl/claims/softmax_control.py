@@ -290,8 +290,8 @@ CLAIMS = Claims(
     claim(
         "control-ranking-own-steps",
         r"On random tasks at $\gamma=0.9$ with rewards in $[0,2]$, after 20 windows, softmax with all pairs "
-        "queried, and Expected SARSA on centred rewards, each at a step size chosen on other tasks, are ahead "
-        "of softmax on visited pairs and of Expected SARSA as it is at the best of three step sizes.",
+        "queried, and Expected SARSA on centred rewards, each at a step size chosen on other tasks, are "
+        "ahead of softmax on visited pairs and of Expected SARSA as it is at the best of three step sizes.",
         "bound",
         "comparison",
         ranking_at_own_steps,
