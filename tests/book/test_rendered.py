@@ -202,7 +202,7 @@ return [...document.querySelectorAll("span.math, mjx-container:not([display=true
     e.offsetHeight > e.clientHeight + 2 && e.clientHeight && getComputedStyle(e).display != "inline").length
 """
 GOES_ON = """
-const done = arguments[0], box = ".bd-article :is(figure, .animation)";
+const done = arguments[0], box = ".bd-article :is(figure:not(.explorable), .animation)";
 const cue = f => getComputedStyle(f, "::after").content;
 const silent = f => f.checkVisibility() && f.scrollWidth > f.clientWidth + 2 && cue(f) !== '"→"';
 const count = () => done([...document.querySelectorAll(box)].filter(silent).length);
