@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.adam import adam
 from tqdm import tqdm
 
 from icrl import _validation as valid
@@ -49,8 +50,8 @@ class Experiment:
         windows_from: ``"rollouts"``, or ``"independent"``: pairs, their successors and the parameters are
             drawn anew for every window, all independent.
         batch: processes side by side; 1 is the strict form.
-        at_once: for long runs of the strict form, so many processes are drawn side by side, to be shown one
-            after the other; the draws are others, their law is the same.
+        at_once: for long runs, so many batches are drawn side by side, to be shown one after the other; the
+            draws are others, their law is the same.
         windows: of each process, before the next ones come.
         optimizer: ``"adam"`` or ``"sgd"``.
         learning_rate: at the start.
@@ -94,8 +95,6 @@ class Experiment:
         for name, most in (("epsilon", 1.0), ("spread", np.inf)):
             if not 0 <= valid.number(name, getattr(self, name)) <= most:
                 raise ValueError(f"{name} is {getattr(self, name):g}; it must lie in [0, {most:g}]")
-        if self.at_once > 1 and self.batch > 1:
-            raise ValueError(f"at_once is {self.at_once} and batch {self.batch}; one of the two must be 1")
         if not isinstance(self.follow, bool):
             raise ValueError(f"follow is {self.follow!r}; it must be True or False")
 
@@ -292,28 +291,44 @@ def train_side_by_side(
     (m, k, q), seeds = setting.shape, len(score)
     score = valid.shaped("score", score, (seeds, m, k), "data by parameters, for each block")
     value = valid.shaped("value", value, (seeds, q, m), "readout by data, for each block")
-    blocks = [torch.from_numpy(x.copy()).requires_grad_() for x in (score, value)]
-    make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[setting.optimizer]
-    optimizer = make(blocks, lr=setting.learning_rate)
+    flat = torch.from_numpy(np.concatenate([score.ravel(), value.ravel()]))
+    slope = torch.zeros_like(flat)
+    blocks, slopes = (_two_blocks(x, score, value) for x in (flat, slope))
+    step_at = adam_steps(flat) if setting.optimizer == "adam" else lambda x, rate: flat.add_(x, alpha=-rate)
     lessons = _lessons(setting, rng)
     kept, rows = set(np.linspace(0, num_steps, records).astype(int)), []
     for step in tqdm(range(num_steps + 1), desc=progress, disable=progress is None):
         shown = [torch.from_numpy(x) for x in next(lessons)]
         with torch.no_grad():
-            loss, blocks[0].grad, blocks[1].grad = gradients(*blocks, *shown)
+            loss, *given = gradients(*blocks, *shown)
+            for into, x in zip(slopes, given, strict=True):
+                into.copy_(x)
         if step in kept:
-            rows.append((step, *(x.detach().numpy().copy() for x in (loss, *blocks))))
+            rows.append((step, *(x.numpy().copy() for x in (loss, *blocks))))
         if step < num_steps:
             share = (1 + np.cos(np.pi * step / num_steps)) / 2 if setting.schedule == "cosine" else 1.0
-            optimizer.param_groups[0]["lr"] = share * setting.learning_rate
-            optimizer.step()
+            step_at(slope, share * setting.learning_rate)
     return Run(*(np.array(x) for x in zip(*rows, strict=True)))
+
+
+def adam_steps(flat):
+    """Steps of Adam in place. PyTorch's own function: loading its class takes longer than some trainings."""
+    mean, square, count = torch.zeros_like(flat), torch.zeros_like(flat), torch.zeros(())
+    fixed = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    fixed |= {"foreach": False, "amsgrad": False, "maximize": False}
+    return lambda slope, rate: adam([flat], [slope], [mean], [square], [], [count], lr=rate, **fixed)
+
+
+def _two_blocks(flat, score, value):
+    """Views of one tensor, for whose optimiser they are one parameter, in the shapes of the two blocks."""
+    split = flat.split([score.size, value.size])
+    return [x.view(block.shape) for x, block in zip(split, (score, value), strict=True)]
 
 
 def _lessons(setting, rng):
     """Lessons without end, each a batch."""
     if setting.at_once > 1:
-        yield from _one_by_one(setting, rng)
+        yield from _one_after_the_other(setting, rng)
     table, batch = fixed_table(setting, rng) if setting.features == "fixed" else None, setting.batch
     while True:
         worlds, starts = setting.worlds(batch, rng, table), None
@@ -331,16 +346,18 @@ def _lessons(setting, rng):
                 parameters = parameters + given.update
 
 
-def _one_by_one(setting, rng):
-    """The strict form: all windows of a process, one a step, then those of the next.
+def _one_after_the_other(setting, rng):
+    """All windows of a batch, one a step, then those of the next.
 
-    No window depends on the block, so those of many processes are drawn at once: ten times faster.
+    No window depends on the block, so those of many batches are drawn at once: the strict form's ten times
+    faster.
     """
-    draws = _lessons(replace(setting, batch=setting.at_once, at_once=1), rng)
+    batch = setting.batch
+    draws = _lessons(replace(setting, batch=setting.at_once * batch, at_once=1), rng)
     while True:
         kept = [next(draws) for _ in range(setting.windows)]
-        for b in range(setting.at_once):
-            yield from (Lesson(*(x[b : b + 1] for x in given)) for given in kept)
+        for b in range(0, setting.at_once * batch, batch):
+            yield from (Lesson(*(x[b : b + batch] for x in given)) for given in kept)
 
 
 def _independent(setting, worlds, rng):

@@ -64,7 +64,8 @@ def untrained(c, g, **options):
 def forgetful(run, path):
     """A checkpoint that does not keep the optimiser's moments."""
     ORIGINAL["load"](run, path)
-    run.adam.state.clear()
+    for x in run.adam.means + run.adam.squares:
+        x.zero_()
 
 
 ORIGINAL["load"] = trainer.Trainer.load
