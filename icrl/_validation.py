@@ -191,9 +191,11 @@ def tensor(name, value, finite=True):
 
 def broadcastable(**shapes):
     """What batch dimensions broadcast to, given by the names of their owners; refused if they do not."""
+    from torch import broadcast_shapes  # PyTorch 2.6 cannot trace NumPy's when it compiles
+
     try:
-        return np.broadcast_shapes(*(tuple(shape) for shape in shapes.values()))
-    except ValueError:
+        return tuple(broadcast_shapes(*(tuple(shape) for shape in shapes.values())))
+    except (ValueError, RuntimeError):
         owners = ", ".join(f"{name} has {tuple(shape)}" for name, shape in shapes.items())
         raise ValueError(f"batch dimensions must broadcast together; {owners}") from None
 

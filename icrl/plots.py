@@ -74,12 +74,11 @@ def heat(
     ax.imshow(matrix, aspect="auto", **(style or {"cmap": ATTENTION, "vmin": 0, "vmax": 1}))
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
-    ax.tick_params(length=0)
+    ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
     ax.set_xticks(np.arange(0.5, matrix.shape[1] - 1), minor=True)
     ax.set_yticks(np.arange(0.5, matrix.shape[0] - 1), minor=True)
     ax.grid(which="minor", color="white", linewidth=1)
-    ax.tick_params(which="minor", length=0)
     if annotate is not None:
         for (i, j), x in np.ndenumerate(matrix):
             ground = ax.images[-1].to_rgba(np.nan_to_num(x))
@@ -103,8 +102,7 @@ def ink(color: ColorType, *, ratio: float = 4.5) -> str:
     """
     if ratio > 21:
         raise ValueError(f"ratio is {ratio:g}; black on white has 21, and it must not be more")
-    red, green, blue = to_rgb(color)
-    steps = (to_hex((red * f, green * f, blue * f)) for f in np.linspace(1, 0, 101))
+    steps = (to_hex([f * x for x in to_rgb(color)]) for f in np.linspace(1, 0, 101))
     return next(step for step in steps if contrast(step) >= ratio)
 
 
