@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 from tqdm import tqdm
 
 from icrl import _validation as valid
@@ -212,32 +210,23 @@ def lesson(
     return Lesson(np.concatenate(data, axis=-1), column, np.concatenate(parts, axis=-1))
 
 
-def respond(
-    score: Float[Tensor, "K m k"],
-    value: Float[Tensor, "K q m"],
-    data: Float[Tensor, "B n m"],
-    column: Float[Tensor, "B k"],
-) -> tuple[Float[Tensor, "K B m"], Float[Tensor, "K B q"]]:
-    """``S P12 w`` and ``V21 S P12 w`` of ``K`` blocks on the same ``B`` prompts: Lemma C.1, eq. (15)."""
-    asked = column @ score.mT  # (K, B, m)
-    scores = data @ asked.permute(1, 2, 0)  # (B, n, K)
-    heard = (data.mT @ scores).permute(2, 0, 1) / data.shape[1]
-    return heard, heard @ value.mT
-
-
 def gradients(score, value, data, column, update):
     """Loss ``(K,)`` of each block on a batch of prompts, and its gradients in both blocks, by hand.
 
-    The loss is half the squared error summed over the readout, mean over the batch. Shapes as in
-    :func:`respond`; ``update`` is ``(B, q)``.
+    What a block hears is ``S P12 w``, what it answers ``V21 S P12 w``: Lemma C.1, eq. (15). The loss is half
+    the squared error summed over the readout, mean over the batch. All arrays, or all tensors; shapes:
+    ``(K, m, k)``, ``(K, q, m)``, ``(B, n, m)``, ``(B, k)``, ``(B, q)``.
     """
-    heard, answer = respond(score, value, data, column)
-    errors = answer - update
+    (batch, n, m), seeds = data.shape, len(score)
+    over = data.swapaxes(1, 2)
+    asked = (column @ score.reshape(seeds * m, -1).T).reshape(batch, seeds, m)
+    heard = (asked @ over / n @ data).swapaxes(0, 1)  # (K, B, m)
+    errors = heard @ value.swapaxes(1, 2) - update
     loss = (errors**2).sum(-1).mean(-1) / 2
-    errors = errors / len(data)
-    back = (errors @ value).permute(1, 2, 0)  # (B, m, K)
-    back = (data.mT @ (data @ back)).permute(2, 0, 1) / data.shape[1]
-    return loss, back.mT @ column, errors.mT @ heard
+    errors = errors / batch
+    back = (errors @ value).swapaxes(0, 1)  # (B, K, m)
+    back = (back @ over / n @ data).reshape(batch, seeds * m)
+    return loss, (back.T @ column).reshape(score.shape), errors.swapaxes(1, 2) @ heard
 
 
 @checked
@@ -292,22 +281,44 @@ def train_side_by_side(
     (m, k, q), seeds = setting.shape, len(score)
     score = valid.shaped("score", score, (seeds, m, k), "data by parameters, for each block")
     value = valid.shaped("value", value, (seeds, q, m), "readout by data, for each block")
-    blocks = [torch.from_numpy(x.copy()).requires_grad_() for x in (score, value)]
-    make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[setting.optimizer]
-    optimizer = make(blocks, lr=setting.learning_rate)
-    lessons = _lessons(setting, rng)
+    blocks, lessons = [score.copy(), value.copy()], _lessons(setting, rng)
+    optimize = _adam(blocks) if setting.optimizer == "adam" else _descent(blocks)
     kept, rows = set(np.linspace(0, num_steps, records).astype(int)), []
     for step in tqdm(range(num_steps + 1), desc=progress, disable=progress is None):
-        shown = [torch.from_numpy(x) for x in next(lessons)]
-        with torch.no_grad():
-            loss, blocks[0].grad, blocks[1].grad = gradients(*blocks, *shown)
+        loss, *slopes = gradients(*blocks, *next(lessons))
         if step in kept:
-            rows.append((step, *(x.detach().numpy().copy() for x in (loss, *blocks))))
+            rows.append((step, loss, *(x.copy() for x in blocks)))
         if step < num_steps:
             share = (1 + np.cos(np.pi * step / num_steps)) / 2 if setting.schedule == "cosine" else 1.0
-            optimizer.param_groups[0]["lr"] = share * setting.learning_rate
-            optimizer.step()
+            optimize(slopes, share * setting.learning_rate)
     return Run(*(np.array(x) for x in zip(*rows, strict=True)))
+
+
+def _descent(blocks):
+    """Steps of plain gradient descent in place, as functions of the slopes and the rate."""
+
+    def step(slopes, rate):
+        for x, slope in zip(blocks, slopes, strict=True):
+            x -= rate * slope
+
+    return step
+
+
+def _adam(blocks, decay=(0.9, 0.999), least=1e-8):
+    """The same of Adam, of Kingma and Ba (2015)."""
+    means, squares = ([np.zeros_like(x) for x in blocks] for _ in range(2))
+    seen = np.ones(2)  # weights that the zeros at the start still have
+
+    def step(slopes, rate):
+        seen[:] *= decay
+        for x, slope, mean, square in zip(blocks, slopes, means, squares, strict=True):
+            mean += (1 - decay[0]) * (slope - mean)
+            square *= decay[1]
+            square += (1 - decay[1]) * slope * slope
+            root = np.sqrt(square / (1 - seen[1])) + least
+            x -= rate / (1 - seen[0]) * mean / root
+
+    return step
 
 
 def _lessons(setting, rng):
