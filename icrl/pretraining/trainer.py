@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from icrl import _validation as valid
 from icrl._arguments import checked
+from icrl.pretraining.adam import Adam
 from icrl.pretraining.forward import (
     Tables,
     prompts,
@@ -30,6 +31,7 @@ from icrl.pretraining.forward import (
     token_values,
 )
 from icrl.pretraining.free_weights import context, free_values
+from icrl.pretraining.masked import QueryValue
 from icrl.pretraining.tasks import Configuration, Tasks, draw_tasks, transition_counts
 
 CHUNK = 50
@@ -85,6 +87,8 @@ def _table_forward(c, free, features, context, i, query):
     # Without the checks of their arguments, which come from here and would be a third of a step.
     scores = unwrap(state_scores)(block[:, :, None], features)
     context = Tables(*(x[i] for x in context))
+    if c.attention == "softmax" and query.device.type == "cpu":
+        return QueryValue.apply(rows, scores, *context, query, c.discount, c.num_layers)
     *_, values = unwrap(table_layers)(
         rows[:, :, None], scores, context, c.discount, c.num_layers, c.attention
     )
@@ -138,7 +142,7 @@ class Trainer:
             .requires_grad_()
             for shape in shapes
         ]
-        self.adam = torch.optim.Adam(self.free, lr=c.learning_rate, fused=True)
+        self.adam = Adam(self.free, fused=True)
         self.losses, self.kept = [], [self._copy()]
 
     def _copy(self):
@@ -164,11 +168,13 @@ class Trainer:
                 wanted = target(*self.free)
             errors = wanted - predict(*self.free)
             loss = errors.square().mean(-1) / 2
-            self.adam.zero_grad()
+            for x in self.free:
+                x.grad = None
             loss.sum().backward()  # seeds do not meet: each has its own weights
             progress = self.step / c.num_steps
-            self.adam.param_groups[0]["lr"] = c.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-            self.adam.step()
+            self.adam.step(
+                [x.grad for x in self.free], c.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+            )
             losses.append(loss.detach())
             self.step += 1
         losses = torch.stack(losses)
@@ -198,7 +204,7 @@ class Trainer:
             "dtype": str(self.dtype),
             "step": self.step,
             "free": self._copy(),
-            "adam": self.adam.state_dict(),
+            "adam": self.adam.state(),
             "generator": self.generator.get_state(),
             "losses": self.losses,
             "kept": self.kept,
@@ -225,7 +231,7 @@ class Trainer:
         with torch.no_grad():
             for x, saved in zip(self.free, state["free"], strict=True):
                 x.copy_(saved)
-        self.adam.load_state_dict(state["adam"])
+        self.adam.load(state["adam"])
         self.generator.set_state(state["generator"].cpu())
 
 

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.pretraining import WORLDS, sample_states
+from icrl.pretraining.adam import Adam
 from icrl.standard_transformer.model import Architecture, initial_parameters, stacked_values
 from icrl.standard_transformer.prompts import Prompts, compressed, draw_prompts
 
@@ -172,7 +173,7 @@ def train(setting: Setting, generator: Generator, progress: Callable[[int], obje
     """
     c, device = setting, generator.device
     parameters = initial_parameters(c.architecture, c.num_seeds, generator).requires_grad_()
-    adam = torch.optim.Adam([parameters], lr=c.learning_rate, betas=(0.9, 0.98))
+    adam = Adam([parameters], betas=(0.9, 0.98))
     losses = torch.empty(c.num_steps, c.num_seeds, device=device)
     for start in range(0, c.num_steps, 50):
         steps = range(start, min(start + 50, c.num_steps))
@@ -184,9 +185,8 @@ def train(setting: Setting, generator: Generator, progress: Callable[[int], obje
             aim = target(values.detach(), i)
             miss = (1 - c.discount) * (weight[i] * (values - aim).square()).sum(-1).mean(1)
             (gradient,) = torch.autograd.grad(miss.sum(), parameters)
-            parameters.grad = gradient * (1 / gradient.norm(dim=1, keepdim=True)).clamp(max=1)
-            adam.param_groups[0]["lr"] = c.learning_rate * _schedule(step, c.num_steps)
-            adam.step()
+            slope = gradient * (1 / gradient.norm(dim=1, keepdim=True)).clamp(max=1)
+            adam.step([slope], c.learning_rate * _schedule(step, c.num_steps))
             losses[step] = miss.detach()
         if progress is not None:
             progress(steps[-1] + 1)

@@ -6,7 +6,7 @@ import torch
 from early import still_holds
 
 from icrl.claims import emergence as chapter
-from icrl.pretraining import emergence, forward, trainer
+from icrl.pretraining import emergence, forward, masked, trainer
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
 
@@ -33,6 +33,7 @@ def operators_of_predecessors(scores, context, attention="softmax"):
 
 ORIGINAL = {
     "operators": forward.table_operators,
+    "attention": masked.attention,
     "tables": forward.tables_of_counts,
     "windows": trainer._windows,
     "response": emergence.response,
@@ -64,7 +65,7 @@ def untrained(c, g, **options):
 def forgetful(run, path):
     """A checkpoint that does not keep the optimiser's moments."""
     ORIGINAL["load"](run, path)
-    run.adam.state.clear()
+    run.adam.load({"means": [torch.zeros_like(x) for x in run.free]})
 
 
 ORIGINAL["load"] = trainer.Trainer.load
@@ -72,7 +73,7 @@ ORIGINAL["load"] = trainer.Trainer.load
 FAULTS = [
     ("pretraining-tables", forward, "table_operators", operators_without_counts),
     ("pretraining-tables", forward, "table_operators", operators_of_predecessors),
-    ("pretraining-gradients", forward, "table_operators", operators_without_counts),
+    ("pretraining-gradients", masked, "attention", lambda s, v: ORIGINAL["attention"](s, np.minimum(v, 1))),
     ("pretraining-gradients", trainer, "_windows", same_window),
     ("pretraining-resume", trainer.Trainer, "load", forgetful),
     ("forward-polynomial", chapter, "matching_matrix", lambda x, s: np.eye(len(x))),
