@@ -158,6 +158,7 @@ def scrub(figure: Figure, draw: Callable[[int], None], frames: int, *, name: str
         name: identifier, unique on its page.
         alt: description of the picture for those who cannot see it.
     """
+    figure.canvas.draw_idle = lambda: None  # each frame is drawn when it is saved, and not before
     animation = FuncAnimation(figure, draw, frames=frames, init_func=lambda: None)
     html = animation.to_jshtml(fps=4, default_mode="once")
     plt.close(figure)
