@@ -5,6 +5,7 @@ sampled but starts. See :doc:`/book/teacher-mimicking`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +44,13 @@ class GaussianLoss:
         valid.probability("discount", self.discount)
         valid.positive("step_size", self.step_size)
 
-    @property
+    @cached_property
     def covariance(self) -> Float[np.ndarray, " m"]:
         """The diagonal of ``D``."""
         d = self.num_features
         return np.concatenate([np.ones(d), np.full(d, self.discount**2), [1.0]])
 
-    @property
+    @cached_property
     def teacher(self) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
         """``P*12, V*21``."""
         d = self.num_features
@@ -58,11 +59,15 @@ class GaussianLoss:
         value[:, :d] = self.step_size * np.eye(d)
         return score, value
 
+    @cached_property
+    def _spread(self):
+        return np.diag(self.covariance)
+
     def _between(self, M):
         """``E[S M S]``."""
         D, n = self.covariance, self.num_transitions
         trace = np.einsum("...ii,i->...", M, D)[..., None, None]
-        return D[:, None] * (M + M.swapaxes(-1, -2) / n) * D + np.diag(D) * trace / n
+        return D[:, None] * (M + M.swapaxes(-1, -2) / n) * D + self._spread * trace / n
 
     def point(self, score, value) -> tuple[np.ndarray, np.ndarray]:
         """Both blocks, checked."""
@@ -183,10 +188,17 @@ def mirrored_loss(loss: GaussianLoss, numbers: Float[np.ndarray, " 4"]) -> float
     ``l0 + (1 + 1/n) u**2 + (2/n) (a**2 + g b**2) (p**2 + g s**2) + 2 t u - (2 t / n) (g b - a) p``.
     """
     mirrored(loss, numbers)  # checks them
+    return _height(loss, _at_zero(loss), numbers)
+
+
+def _at_zero(loss):
+    return loss.loss(*(0 * x for x in loss.teacher))
+
+
+def _height(loss, zero, numbers):
     a, b, p, s = numbers
     g, n, t = loss.discount**2, loss.num_transitions, loss.step_size
     u = a * p + g * b * s
-    zero = loss.loss(*(0 * x for x in loss.teacher))
     norms = (a**2 + g * b**2) * (p**2 + g * s**2)
     return float(zero + (1 + 1 / n) * u**2 + 2 / n * norms + 2 * t * u - 2 * t / n * (g * b - a) * p)
 
@@ -195,8 +207,11 @@ def mirrored_loss(loss: GaussianLoss, numbers: Float[np.ndarray, " 4"]) -> float
 def mirror_well(loss: GaussianLoss) -> Well:
     """The lowest point of that shape, its value and its score of equal norms."""
 
+    mirrored(loss, np.ones(4))  # refuses a loss of other sizes
+    zero = _at_zero(loss)
+
     def height(x):
-        return mirrored_loss(loss, x)
+        return _height(loss, zero, x)
 
     found = [minimize(height, x, tol=1e-14) for x in np.random.default_rng(0).normal(size=(6, 4))]
     a, b, p, s = min(found, key=lambda result: result.fun).x
