@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PAGE := _build/html/book/intro.html
-TYPED := --jaxtyping-packages=icrl,typed.checked
+# Without notebooks, nbval would cost each process 3 s of imports.
+TYPED := --jaxtyping-packages=icrl,typed.checked -p no:nbval
 UNTYPED := -m pytest -q -n 2 --dist loadfile -m untyped
 # The notebook of the claims runs in tests/claims/test_table.py, on what was computed there already.
 NOTEBOOKS := --nbval --nbval-current-env --nbval-sanitize-with book/nbval-sanitize.cfg --ignore=book/claims.ipynb

@@ -18,6 +18,7 @@ import hashlib
 import re
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -47,14 +48,17 @@ def module_file(name):
     return next((p for p in candidates if name.split(".")[0] == "icrl" and p.is_file()), None)
 
 
+@cache
 def imported(source):
     """Names of modules that a piece of Python uses; a package's face counts where a name is taken from it."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if module_file(name) else node.module for name in modules)
+            found += [name if module_file(name) else node.module for name in modules]
+    return found
 
 
 def fingerprint(notebook):

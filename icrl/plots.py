@@ -12,6 +12,8 @@ from matplotlib.colors import TwoSlopeNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
+from icrl._arguments import checked
+
 BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#d55e00"
 PURPLE, BROWN, GREY = "#cc78bc", "#ca9161", "#949494"  # all of seaborn's "colorblind"
 """Colours by role. What is computed, compared, true, broken; two more curves; what is only background."""
@@ -20,14 +22,8 @@ VALUES, ATTENTION = "vlag", "Blues"
 """Names of the colour maps for values (white is 0) and for attention (dark is much)."""
 
 # What replaces the icon font that matplotlib's player would load from a network.
-_ICONS = {
-    "fa-fast-backward": "&#124;&lt;",
-    "fa-step-backward": "&lt;",
-    "fa-pause": "&#10074;&#10074;",
-    "fa-play": "&#9654;&#xFE0E;",
-    "fa-step-forward": "&gt;",
-    "fa-fast-forward": "&gt;&#124;",
-}
+_ICONS = {"fast-backward": "&#124;&lt;", "step-backward": "&lt;", "pause": "&#10074;&#10074;"}
+_ICONS |= {"play": "&#9654;&#xFE0E;", "step-forward": "&gt;", "fast-forward": "&gt;&#124;"}
 
 
 def set_style() -> None:
@@ -75,22 +71,27 @@ def heat(
             ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8.5)
 
 
+@checked
 def contrast(color: ColorType) -> float:
     """Ratio of the luminance of white paper to that of ``color``, as WCAG defines it: from 1 to 21."""
     linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(color)]
     return 1.05 / (0.05 + np.array([0.2126, 0.7152, 0.0722]) @ linear)
 
 
+@checked
 def ink(color: ColorType, *, ratio: float = 4.5) -> str:
     """The same hue for text: darkened, where it must be, to a contrast of ``ratio`` against white.
 
     Lines may be lighter than letters; a label in the colour of its line is written in its ink.
     """
+    if ratio > 21:
+        raise ValueError(f"ratio is {ratio:g}; black on white has 21, and it must not be more")
     red, green, blue = to_rgb(color)
     steps = (to_hex((red * f, green * f, blue * f)) for f in np.linspace(1, 0, 101))
     return next(step for step in steps if contrast(step) >= ratio)
 
 
+@checked
 def label_lines(ax: Axes, *, pad: float = 4) -> None:
     """Write each line's label at its right end, in the ink of its colour, in place of a legend.
 
@@ -104,18 +105,12 @@ def label_lines(ax: Axes, *, pad: float = 4) -> None:
     previous = ax.transAxes.transform((0, 0))[1]
     for index in np.argsort(heights, kind="stable"):
         line, previous = lines[index], max(heights[index], previous + 13 / pixel)
-        ax.annotate(
-            line.get_label(),
-            xy=ends[index],
-            xytext=(pad, (previous - heights[index]) * pixel),
-            textcoords="offset points",
-            color=ink(line.get_color()),
-            va="center",
-            fontsize=9.5,
-            annotation_clip=False,
-        )
+        place = {"xy": ends[index], "xytext": (pad, (previous - heights[index]) * pixel), "va": "center"}
+        style = {"color": ink(line.get_color()), "fontsize": 9.5, "annotation_clip": False}
+        ax.annotate(line.get_label(), textcoords="offset points", **place, **style)
 
 
+@checked
 def iterations(
     values: Float[np.ndarray, "L_plus_1 S"], truth: Float[np.ndarray, " S"], *, truth_name: str = "true value"
 ) -> Figure:
@@ -145,6 +140,7 @@ def iterations(
     return figure
 
 
+@checked
 def scrub(figure: Figure, draw: Callable[[int], None], frames: int, *, name: str, alt: str) -> str:
     """A player as HTML: a slider through ``frames`` pictures, each made by ``draw(frame)``.
 
@@ -169,7 +165,7 @@ def scrub(figure: Figure, draw: Callable[[int], None], frames: int, *, name: str
     )
     html = html.replace("<form ", '<form style="display:none" ')  # its script reads the repetition mode
     for icon, text in _ICONS.items():
-        html = html.replace(f'<i class="fa {icon}"></i>', text)
+        html = html.replace(f'<i class="fa fa-{icon}"></i>', text)
     html = html.replace('<div class="animation">', '<div class="animation" style="max-width:100%">')
     html = html.replace('<input id="', '<input aria-label="frame" style="max-width:90%" id="')
     return html.replace('<img id="', f'<img alt="{alt}" style="max-width:100%;height:auto" id="')

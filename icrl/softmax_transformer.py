@@ -191,8 +191,8 @@ class SoftmaxTransformer(nn.Module):
         return self._finite(torch.stack(torch.broadcast_tensors(*rows)), prompt)
 
     def layers(self, prompt: Float[Tensor, "*b D N"], num_queries: int = 1) -> Iterator[Tensor]:
-        """The prompt, then what each layer makes of it."""
-        return (self._finite(stage.prompt(), prompt) for stage in self._stages(prompt, num_queries))
+        """The prompt, then what each layer makes of it: copies, which may be written into."""
+        return (self._finite(stage.prompt().clone(), prompt) for stage in self._stages(prompt, num_queries))
 
     def _stages(self, prompt, num_queries):
         """Checks the arguments, then the stages of the pass."""

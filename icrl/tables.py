@@ -4,6 +4,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from icrl._arguments import checked
+
 
 class Table(NamedTuple):
     """A table of ``book/data``: the command in its first line, and its rows as text, by column."""
@@ -12,6 +14,7 @@ class Table(NamedTuple):
     rows: list[dict[str, str]]
 
 
+@checked
 def read_table(path: str | Path) -> Table:
     """Read a table that a script of ``book/sweeps`` has written.
 
@@ -19,6 +22,7 @@ def read_table(path: str | Path) -> Table:
         path: of a file whose first line is ``#``, a space and a command, whose second names the columns.
 
     Raises:
+        FileNotFoundError, IsADirectoryError: there is no such file.
         ValueError: the file does not begin so, or a row has more or fewer cells than there are columns.
     """
     path = Path(path)

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from refusals import refused
 
 from icrl import plots
 
@@ -87,6 +88,13 @@ def test_ink_can_be_read_and_is_no_darker_than_it_must_be():
     for color in (plots.ORANGE, plots.GREEN, plots.PURPLE, plots.BROWN, plots.GREY):
         assert plots.contrast(color) < 4.5 <= plots.contrast(plots.ink(color)) < 4.75
     assert plots.ink(plots.BLUE) == plots.BLUE  # dark enough as it is
+
+
+@pytest.mark.bad_input
+def test_no_ink_is_darker_than_black():
+    """It was a StopIteration."""
+    assert plots.ink("teal", ratio=21) == "#000000"
+    refused("ratio is 22; black on white has 21, and it must not be more", plots.ink, "teal", ratio=22.0)
 
 
 def test_the_emblem_shows_every_layer_and_the_truth():

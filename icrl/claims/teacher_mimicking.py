@@ -39,7 +39,8 @@ TINY = Experiment(
 
 
 def trained(setting, steps, seeds, rng):
-    """Blocks of a training, from their start to their end."""
+    """Blocks of a training, from their start to their end; as many batches drawn at once as it comes to."""
+    setting = replace(setting, at_once=min(5, 1 + steps // setting.windows))
     return train_side_by_side(setting, steps, *training_start(setting, seeds, rng), rng, records=3)
 
 
@@ -164,7 +165,7 @@ def ranked_changes(rng):
     starts, draws = (int(x) for x in rng.integers(2**32, size=2))
     errors, off = {}, {}
     for name, change in {"as it is": {}, **CHANGES}.items():
-        setting = replace(RANKED, **change)
+        setting = replace(RANKED, at_once=13, **change)
         first = training_start(setting, 12, np.random.default_rng(starts))
         run = train_side_by_side(setting, 300, *first, np.random.default_rng(draws), records=2)
         hidden = unseen_data(setting)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch.optim.adam import adam
 from tqdm import tqdm
 
 from icrl import _validation as valid
@@ -47,8 +49,8 @@ class Experiment:
         windows_from: ``"rollouts"``, or ``"independent"``: pairs, their successors and the parameters are
             drawn anew for every window, all independent.
         batch: processes side by side; 1 is the strict form.
-        at_once: for long runs of the strict form, so many processes are drawn side by side, to be shown one
-            after the other; the draws are others, their law is the same.
+        at_once: for long runs, so many batches are drawn side by side, to be shown one after the other; the
+            draws are others, their law is the same.
         windows: of each process, before the next ones come.
         optimizer: ``"adam"`` or ``"sgd"``.
         learning_rate: at the start.
@@ -92,8 +94,6 @@ class Experiment:
         for name, most in (("epsilon", 1.0), ("spread", np.inf)):
             if not 0 <= valid.number(name, getattr(self, name)) <= most:
                 raise ValueError(f"{name} is {getattr(self, name):g}; it must lie in [0, {most:g}]")
-        if self.at_once > 1 and self.batch > 1:
-            raise ValueError(f"at_once is {self.at_once} and batch {self.batch}; one of the two must be 1")
         if not isinstance(self.follow, bool):
             raise ValueError(f"follow is {self.follow!r}; it must be True or False")
 
@@ -281,50 +281,42 @@ def train_side_by_side(
     (m, k, q), seeds = setting.shape, len(score)
     score = valid.shaped("score", score, (seeds, m, k), "data by parameters, for each block")
     value = valid.shaped("value", value, (seeds, q, m), "readout by data, for each block")
-    blocks, lessons = [score.copy(), value.copy()], _lessons(setting, rng)
-    optimize = _adam(blocks) if setting.optimizer == "adam" else _descent(blocks)
+    flat = torch.from_numpy(np.concatenate([score.ravel(), value.ravel()]))
+    slope = torch.zeros_like(flat)
+    # The same memory as arrays: products of NumPy are faster here.
+    blocks, slopes = (_two_blocks(x, score, value) for x in (flat.numpy(), slope.numpy()))
+    step_at = adam_steps(flat) if setting.optimizer == "adam" else lambda x, rate: flat.add_(x, alpha=-rate)
+    lessons = _lessons(setting, rng)
     kept, rows = set(np.linspace(0, num_steps, records).astype(int)), []
     for step in tqdm(range(num_steps + 1), desc=progress, disable=progress is None):
-        loss, *slopes = gradients(*blocks, *next(lessons))
+        loss, *given = gradients(*blocks, *next(lessons))
+        for into, x in zip(slopes, given, strict=True):
+            into[:] = x
         if step in kept:
             rows.append((step, loss, *(x.copy() for x in blocks)))
         if step < num_steps:
             share = (1 + np.cos(np.pi * step / num_steps)) / 2 if setting.schedule == "cosine" else 1.0
-            optimize(slopes, share * setting.learning_rate)
+            step_at(slope, share * setting.learning_rate)
     return Run(*(np.array(x) for x in zip(*rows, strict=True)))
 
 
-def _descent(blocks):
-    """Steps of plain gradient descent in place, as functions of the slopes and the rate."""
-
-    def step(slopes, rate):
-        for x, slope in zip(blocks, slopes, strict=True):
-            x -= rate * slope
-
-    return step
+def adam_steps(flat):
+    """Steps of Adam in place. PyTorch's own function: loading its class takes longer than some trainings."""
+    mean, square, count = torch.zeros_like(flat), torch.zeros_like(flat), torch.zeros(())
+    fixed = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    fixed |= {"foreach": False, "amsgrad": False, "maximize": False}
+    return lambda slope, rate: adam([flat], [slope], [mean], [square], [], [count], lr=rate, **fixed)
 
 
-def _adam(blocks, decay=(0.9, 0.999), least=1e-8):
-    """The same of Adam, of Kingma and Ba (2015)."""
-    means, squares = ([np.zeros_like(x) for x in blocks] for _ in range(2))
-    seen = np.ones(2)  # weights that the zeros at the start still have
-
-    def step(slopes, rate):
-        seen[:] *= decay
-        for x, slope, mean, square in zip(blocks, slopes, means, squares, strict=True):
-            mean += (1 - decay[0]) * (slope - mean)
-            square *= decay[1]
-            square += (1 - decay[1]) * slope * slope
-            root = np.sqrt(square / (1 - seen[1])) + least
-            x -= rate / (1 - seen[0]) * mean / root
-
-    return step
+def _two_blocks(flat, score, value):
+    """Views of one array, for whose optimiser they are one parameter, in the shapes of the two blocks."""
+    return flat[: score.size].reshape(score.shape), flat[score.size :].reshape(value.shape)
 
 
 def _lessons(setting, rng):
     """Lessons without end, each a batch."""
     if setting.at_once > 1:
-        yield from _one_by_one(setting, rng)
+        yield from _one_after_the_other(setting, rng)
     table, batch = fixed_table(setting, rng) if setting.features == "fixed" else None, setting.batch
     while True:
         worlds, starts = setting.worlds(batch, rng, table), None
@@ -342,16 +334,18 @@ def _lessons(setting, rng):
                 parameters = parameters + given.update
 
 
-def _one_by_one(setting, rng):
-    """The strict form: all windows of a process, one a step, then those of the next.
+def _one_after_the_other(setting, rng):
+    """All windows of a batch, one a step, then those of the next.
 
-    No window depends on the block, so those of many processes are drawn at once: ten times faster.
+    No window depends on the block, so those of many batches are drawn at once: the strict form's ten times
+    faster.
     """
-    draws = _lessons(replace(setting, batch=setting.at_once, at_once=1), rng)
+    batch = setting.batch
+    draws = _lessons(replace(setting, batch=setting.at_once * batch, at_once=1), rng)
     while True:
         kept = [next(draws) for _ in range(setting.windows)]
-        for b in range(setting.at_once):
-            yield from (Lesson(*(x[b : b + 1] for x in given)) for given in kept)
+        for b in range(0, setting.at_once * batch, batch):
+            yield from (Lesson(*(x[b : b + batch] for x in given)) for given in kept)
 
 
 def _independent(setting, worlds, rng):

@@ -83,6 +83,9 @@ def _refuse(setting):
     for name, value in wanted.items():
         if getattr(setting, name) != value:
             raise ValueError(f"{name} is {getattr(setting, name)!r}; drawn on a device it must be {value!r}")
+    if setting.at_once > 1 and setting.batch > 1:
+        given = f"at_once is {setting.at_once} and batch {setting.batch}"
+        raise ValueError(f"{given}; drawn on a device one of the two must be 1")
 
 
 @checked

@@ -188,30 +188,30 @@ def mirrored_loss(loss: GaussianLoss, numbers: Float[np.ndarray, " 4"]) -> float
     ``l0 + (1 + 1/n) u**2 + (2/n) (a**2 + g b**2) (p**2 + g s**2) + 2 t u - (2 t / n) (g b - a) p``.
     """
     mirrored(loss, numbers)  # checks them
-    return _height(loss, _at_zero(loss), numbers)
+    return float(_at_zero(loss) + _above_zero(loss, numbers))
 
 
 def _at_zero(loss):
     return loss.loss(*(0 * x for x in loss.teacher))
 
 
-def _height(loss, zero, numbers):
+def _above_zero(loss, numbers):
+    """Of the polynomial what depends on the numbers, unchecked: a search asks for it thousands of times."""
     a, b, p, s = numbers
     g, n, t = loss.discount**2, loss.num_transitions, loss.step_size
     u = a * p + g * b * s
     norms = (a**2 + g * b**2) * (p**2 + g * s**2)
-    return float(zero + (1 + 1 / n) * u**2 + 2 / n * norms + 2 * t * u - 2 * t / n * (g * b - a) * p)
+    return (1 + 1 / n) * u**2 + 2 / n * norms + 2 * t * u - 2 * t / n * (g * b - a) * p
 
 
 @checked
 def mirror_well(loss: GaussianLoss) -> Well:
     """The lowest point of that shape, its value and its score of equal norms."""
-
-    mirrored(loss, np.ones(4))  # refuses a loss of other sizes
+    mirrored(loss, np.ones(4))  # checks the loss
     zero = _at_zero(loss)
 
     def height(x):
-        return _height(loss, zero, x)
+        return zero + _above_zero(loss, x)
 
     found = [minimize(height, x, tol=1e-14) for x in np.random.default_rng(0).normal(size=(6, 4))]
     a, b, p, s = min(found, key=lambda result: result.fun).x
@@ -222,7 +222,7 @@ def mirror_well(loss: GaussianLoss) -> Well:
         basis = np.array([_vector(*mirrored(loss, e)) for e in np.eye(4)])
         slope, slopes = -basis @ loss._velocity(vector), basis @ loss._slopes(vector) @ basis.T
         point = point - np.linalg.pinv(slopes, rcond=1e-6) @ slope
-    return Well(point, *mirrored(loss, point), height(point))
+    return Well(point, *mirrored(loss, point), float(height(point)))
 
 
 def _vector(score, value):

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from icrl import _validation as valid
 from icrl._arguments import checked
+from icrl.gradient_flow.experiment import adam_steps
 from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 from icrl.mdp import random_mdp
 from icrl.policies import epsilon_greedy
@@ -79,8 +80,8 @@ def train(
     P[:m, m:] = torch.from_numpy(scale * rng.normal(size=(m, d + 1)))
     V[m + 1 :, :m] = torch.from_numpy(scale * rng.normal(size=(d, m)))
     model = LinearTransformer(P.requires_grad_(), V.requires_grad_())
-    adam = torch.optim.Adam(model.parameters(), lr=valid.positive("learning_rate", learning_rate))
-    slower = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
+    rate, blocks = valid.positive("learning_rate", learning_rate), [*model.parameters()]
+    moves = [adam_steps(x.detach()) for x in blocks]
     features = np.eye(d).reshape(num_states, num_actions, d)
     kept, recorded = set(np.linspace(0, num_steps - 1, records).astype(int)), []
     for step in range(num_steps):
@@ -95,10 +96,8 @@ def train(
         loss = ((readout - torch.from_numpy(target)) ** 2).sum(-1).mean() / 2
         if step in kept:
             recorded.append((step, loss.item(), *(x.detach().numpy().copy() for x in (model.P, model.V))))
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        slower.step()
+        for move, slope in zip(moves, torch.autograd.grad(loss, blocks), strict=True):
+            move(slope, rate * (1 + np.cos(np.pi * step / num_steps)) / 2)
         w, starts = target, roll.states[:, -1]
     return Training(*(np.array(x) for x in zip(*recorded, strict=True)))
 

@@ -8,7 +8,7 @@ form of the masks and all numbers are ours. See :doc:`/book/emergence`.
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from inspect import unwrap
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
+from torch.optim.adam import adam
 from tqdm import tqdm
 
 from icrl import _validation as valid
 from icrl._arguments import checked
-from icrl.pretraining.adam import Adam
 from icrl.pretraining.forward import (
     Tables,
     prompts,
@@ -125,6 +125,54 @@ class Run(NamedTuple):
         return self.value_weights[..., -1, -3:]
 
 
+class Adam:
+    """Adam's steps on tensors, in place, by PyTorch's own function; loading its class takes seconds.
+
+    Args:
+        tensors: what is moved.
+        betas: shares of the two averages that are kept.
+        fused: all of a step in one kernel.
+    """
+
+    def __init__(
+        self, tensors: Sequence[Tensor], *, betas: tuple[float, float] = (0.9, 0.999), fused: bool = False
+    ):
+        self.tensors, self.betas, self.fused = [x.detach() for x in tensors], betas, fused
+        self.means, self.squares = ([torch.zeros_like(x) for x in self.tensors] for _ in range(2))
+        self.counts = [torch.zeros((), device=x.device if fused else "cpu") for x in self.tensors]
+
+    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
+        """One step at this rate."""
+        adam(
+            self.tensors,
+            [x.contiguous() for x in gradients],  # as the fused kernel reads them, unasked
+            self.means,
+            self.squares,
+            [],
+            self.counts,
+            foreach=False,
+            fused=self.fused,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    @property
+    def state(self) -> list[list[Tensor]]:
+        """Averages and counts, as a checkpoint keeps them."""
+        return [self.means, self.squares, self.counts]
+
+    @state.setter
+    def state(self, saved):
+        for mine, theirs in zip(self.state, saved, strict=True):
+            for x, y in zip(mine, theirs, strict=True):
+                x.copy_(y)
+
+
 @checked
 class Trainer:
     """Weights, optimiser and generator between two chunks: all that a checkpoint needs."""
@@ -172,9 +220,8 @@ class Trainer:
                 x.grad = None
             loss.sum().backward()  # seeds do not meet: each has its own weights
             progress = self.step / c.num_steps
-            self.adam.step(
-                [x.grad for x in self.free], c.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-            )
+            rate = c.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+            self.adam.step([x.grad for x in self.free], rate)
             losses.append(loss.detach())
             self.step += 1
         losses = torch.stack(losses)
@@ -204,7 +251,7 @@ class Trainer:
             "dtype": str(self.dtype),
             "step": self.step,
             "free": self._copy(),
-            "adam": self.adam.state(),
+            "adam": self.adam.state,
             "generator": self.generator.get_state(),
             "losses": self.losses,
             "kept": self.kept,
@@ -231,7 +278,7 @@ class Trainer:
         with torch.no_grad():
             for x, saved in zip(self.free, state["free"], strict=True):
                 x.copy_(saved)
-        self.adam.load(state["adam"])
+        self.adam.state = state["adam"]
         self.generator.set_state(state["generator"].cpu())
 
 

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.pretraining import WORLDS, sample_states
-from icrl.pretraining.adam import Adam
+from icrl.pretraining.trainer import Adam
 from icrl.standard_transformer.model import Architecture, initial_parameters, stacked_values
 from icrl.standard_transformer.prompts import Prompts, compressed, draw_prompts
 
@@ -185,8 +185,8 @@ def train(setting: Setting, generator: Generator, progress: Callable[[int], obje
             aim = target(values.detach(), i)
             miss = (1 - c.discount) * (weight[i] * (values - aim).square()).sum(-1).mean(1)
             (gradient,) = torch.autograd.grad(miss.sum(), parameters)
-            slope = gradient * (1 / gradient.norm(dim=1, keepdim=True)).clamp(max=1)
-            adam.step([slope], c.learning_rate * _schedule(step, c.num_steps))
+            gradient = gradient * (1 / gradient.norm(dim=1, keepdim=True)).clamp(max=1)
+            adam.step([gradient], c.learning_rate * _schedule(step, c.num_steps))
             losses[step] = miss.detach()
         if progress is not None:
             progress(steps[-1] + 1)

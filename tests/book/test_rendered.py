@@ -54,6 +54,7 @@ const own = e => e ? e.tagName + "." + e.className + (e.getAttribute("style") ??
 const FORMULA = "mjx-container", WHOLE = "a, button, summary", UNITS = "tr, li, dl";
 const inside = e => [...e.querySelectorAll("*")].filter(x => !x.parentElement.closest(FORMULA)).map(own);
 const look = e => {
+  if (e.matches(FORMULA)) return e.tagName + [...e.querySelectorAll("[style*=color]")].map(own);
   if (!e.matches(`${WHOLE}, ${UNITS}`)) return own(e);
   const said = e.textContent.trim() ? "text" : "";
   return [own(e), said, e.ariaLabel ? "label" : "", ...[...new Set(inside(e))].sort()].join();
@@ -66,7 +67,7 @@ const walk = e => {
   if (kept && !unit) return;
   const kind = [look(e), own(e.parentElement), own(e.parentElement.parentElement)].join(" < ");
   seen.set(kind, (seen.get(kind) ?? 0) + 1);
-  if (seen.get(kind) > 3) e.remove();
+  if (seen.get(kind) > (e.matches(FORMULA) ? 1 : 3)) e.remove();
 };
 walk(document.body);
 return document.querySelectorAll("*").length;
@@ -79,6 +80,13 @@ SET_FORMULAS = """
 const done = arguments[0];
 window.MathJax ? MathJax.startup.document.lazyTypesetAll().then(() => done()) : done();
 """
+
+
+@cache
+def sent(path):
+    """What a web server would send, and whether it is compressed."""
+    text = path.suffix in {".html", ".js", ".css", ".svg", ".json"}
+    return gzip.compress(path.read_bytes(), 6) if text else path.read_bytes(), text
 
 
 class Compressing(SimpleHTTPRequestHandler):
@@ -96,9 +104,7 @@ class Compressing(SimpleHTTPRequestHandler):
         path = Path(self.translate_path(self.path))
         if not path.is_file():
             return self.send_error(404)
-        body = path.read_bytes()
-        text = path.suffix in {".html", ".js", ".css", ".svg", ".json"}
-        body = gzip.compress(body, 6) if text else body
+        body, text = sent(path)
         self.send_response(200)
         self.send_header("Content-Type", self.guess_type(str(path)))
         self.send_header("Content-Length", str(len(body)))
@@ -202,9 +208,11 @@ return [...document.querySelectorAll("span.math, mjx-container:not([display=true
     e.offsetHeight > e.clientHeight + 2 && e.clientHeight && getComputedStyle(e).display != "inline").length
 """
 RAW_TEXT = """
-const copy = document.querySelector("article").cloneNode(true);
-copy.querySelectorAll("pre, code, mjx-container, script, .animation").forEach(e => e.remove());
-return copy.textContent
+const left = "pre, code, mjx-container, script, .animation", words = [];
+const read = e => e.childNodes.forEach(x => x.nodeType == 3 ? words.push(x.data)
+    : x.nodeType == 1 && !x.matches(left) && read(x));
+read(document.querySelector("article"));
+return words.join("");
 """
 
 

@@ -65,7 +65,8 @@ def untrained(c, g, **options):
 def forgetful(run, path):
     """A checkpoint that does not keep the optimiser's moments."""
     ORIGINAL["load"](run, path)
-    run.adam.load({"means": [torch.zeros_like(x) for x in run.free]})
+    for x in run.adam.means + run.adam.squares:
+        x.zero_()
 
 
 ORIGINAL["load"] = trainer.Trainer.load

@@ -1,6 +1,7 @@
 """Exact means of an actor-critic step: a world worked out by hand, and a derivative by differences."""
 
 import numpy as np
+import pytest
 
 from icrl.constructions import expectations, objective_gradient
 from icrl.mdp import MarkovDecisionProcess, random_mdp
@@ -35,3 +36,10 @@ def test_gradient_by_differences():
     policy, score = softmax_policy(lam, features), softmax_score(lam, features)
     _, step = expectations(process, policy, score, process.under(policy).value())
     np.testing.assert_allclose(step, gradient, atol=1e-12)
+
+
+@pytest.mark.bad_input
+def test_features_of_another_process_are_refused():
+    process = random_mdp(4, 3, 0.8, np.random.default_rng(1))
+    with pytest.raises(ValueError, match=r"features has shape \(3, 3, 5\)"):
+        objective_gradient(process, np.ones(5), np.ones((3, 3, 5)))

@@ -99,6 +99,8 @@ def test_pass_operator_of_a_window_that_misses_a_pair():
         (lambda: LinearOperator(one_hot_pairs(1, 2, 2), 1.0, 0), "num_layers is 0"),
         (lambda: SoftmaxFeatures(one_hot_pairs(1, 2, 2), 0), "num_layers is 0"),
         (lambda: SoftmaxOperator(one_hot_pairs(1, 2, 2), queries="some"), "queries is 'some'"),
+        (lambda: SoftmaxOperator(one_hot_pairs(1, 2, 2), step_size=-1.0), "step_size is -1"),
+        (lambda: SoftmaxOperator(one_hot_pairs(1, 2, 2), num_layers=0), "num_layers is 0"),
         (lambda: with_constant(np.zeros((2, 2))), r"features has shape \(2, 2\)"),
         (lambda: one_hot_pairs(0, 2, 2), "batch is 0"),
         (

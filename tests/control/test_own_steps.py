@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from icrl.control import (
@@ -50,6 +51,7 @@ def test_no_return_exceeds_the_largest():
         setting = comparison.WORLDS[name]
         process = setting.draw(1, np.random.default_rng(0))[0]
         assert process.optimal_q().max() <= setting.largest + 1e-12
+    assert comparison.WORLDS["cliff"].largest == 0  # where every reward is negative
 
 
 def test_trials_and_the_best_of_them(monkeypatch):
@@ -130,3 +132,15 @@ def test_no_step_of_the_committed_tables_is_the_last_of_its_grid():
         for (_, learner), merits in grids.items():
             limit = 1.0 if "SARSA" in learner or learner == "Q-learning" else None
             assert not further_steps(merits, limit) or max(merits.values())[0] < 0.05
+
+
+def test_the_committed_trials_begin_with_these_grids():
+    """Own steps: at least the grid, which may have grown. Common steps: the grid, no more and no less."""
+    for file, grids, exact in (
+        ("control-tuning.csv", comparison.LEARNERS, True),
+        ("control-own-tuning.csv", OWN, False),
+    ):
+        tried = pd.DataFrame(read_table(DATA / file).rows)
+        for (_, name), rows in tried.groupby(["world", "learner"]):
+            steps, grid = set(rows["step_size"].astype(float)), set(grids[name][1])
+            assert steps == grid if exact else steps >= grid, name

@@ -190,5 +190,7 @@ def test_refuses_moments_that_do_not_fit_blocks_of_another_size_and_missing_devi
         train_on_device(setting, 7, score, value, generator(), records=3)
     with pytest.raises(ValueError, match=r"score has shape \(1, 12, 7\); it must be \(1, 13, 7\)"):
         train_on_device(setting, 2, score[:, 1:], value[..., 1:], generator(), records=3)
+    with pytest.raises(ValueError, match="at_once is 2 and batch 50; drawn on a device one of the two must"):
+        train_on_device(replace(setting, at_once=2), 2, score, value, generator(), records=3)
     with pytest.raises(ValueError, match="device is 'abacus'; this machine has none"):
         full_count.available("abacus")

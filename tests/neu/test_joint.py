@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from icrl.mrp import MarkovRewardProcess, random_mrp
-from icrl.neu import joint_slope, moments_by_counts
+from icrl.neu import TaskDistribution, joint_slope, moments_by_counts, neu_terms, pair_entries
+from icrl.softmax_transformer import softmax_td_weights
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])
@@ -27,3 +28,25 @@ def test_order_of_states_does_not_matter():
     np.testing.assert_allclose(
         joint_slope(turned, features[order]), joint_slope(process, features), rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_short_contexts_all_windows_one_by_one(n):
+    """Every table of so few pairs is there: against a pass of the transformer over each window."""
+    process = MarkovRewardProcess(np.array([[0.3, 0.7], [0.4, 0.6]]), np.array([0.8, -0.5]), 0.4)
+    tasks = TaskDistribution([process], np.array([[1.0, 0.2], [-0.4, 0.7]]))
+    windows = tasks.enumerate(n)
+    terms = neu_terms(tasks, windows, *softmax_td_weights(2, 0.6), num_layers=2)
+    literal = terms.mean(terms.td_updates)
+    pairs = pair_entries(2)
+    found = moments_by_counts(process, tasks.features, n, [2], step_size=0.6).update[0]
+    np.testing.assert_allclose(found[pairs], literal[pairs], atol=1e-12)
+
+
+@pytest.mark.bad_input
+def test_refuses():
+    process = random_mrp(2, 0.5, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="num_transitions is 0"):
+        moments_by_counts(process, np.eye(2), 0, [1])
+    with pytest.raises(ValueError, match="depths are"):
+        moments_by_counts(process, np.eye(2), 3, [2, 1])

@@ -259,3 +259,9 @@ def test_response_of_smooth_attention():
         powers = [np.linalg.matrix_power(0.8 * chain, k) @ varying for k in range(3)]
         expected = found.coefficients.numpy() @ powers + 2 * found.mean_gain
         np.testing.assert_allclose(plain(rows, heard, varying + 2, chain, 0.8, 3), expected, atol=1e-12)
+
+
+@pytest.mark.bad_input
+def test_a_polynomial_has_a_coefficient():
+    with pytest.raises(ValueError, match="length is 0"):
+        emergence.best_polynomial(random_worlds("boyan", (2,), 3, generator(0)), 0.9, 0)

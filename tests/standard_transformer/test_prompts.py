@@ -19,6 +19,7 @@ def test_support_is_where_worlds_have_mass(kind):
     worlds = random_worlds(kind, (50,), 5, generator())
     assert torch.equal((worlds.transition > 0).all(0), support(kind, 5) > 0)
     assert torch.equal((worlds.transition > 0).any(0), support(kind, 5) > 0)
+    assert support(kind, 5).dtype == torch.float64
 
 
 def test_counts_and_values_belong_to_the_worlds():
