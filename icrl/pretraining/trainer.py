@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from icrl import _validation as valid
 from icrl._arguments import checked
+from icrl.pretraining.by_hand import QueryValue
 from icrl.pretraining.forward import (
     Tables,
     prompts,
@@ -31,7 +32,6 @@ from icrl.pretraining.forward import (
     token_values,
 )
 from icrl.pretraining.free_weights import context, free_values
-from icrl.pretraining.masked import QueryValue
 from icrl.pretraining.tasks import Configuration, Tasks, draw_tasks, transition_counts
 
 CHUNK = 50

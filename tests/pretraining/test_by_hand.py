@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from icrl.pretraining.by_hand import QueryValue
 from icrl.pretraining.forward import table_layers, tables
-from icrl.pretraining.masked import QueryValue
 
 
 @pytest.mark.parametrize("shared", [True, False])
