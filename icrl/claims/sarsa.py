@@ -1,6 +1,7 @@
 """Claims of the chapter `sarsa`."""
 
 import numpy as np
+import sympy
 import torch
 
 from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
@@ -51,8 +52,6 @@ def readout_identity(rng):
 
 def readout_symbolic(rng):
     """Eq. (15) with every entry of P, V and the window a symbol, expanded by SymPy."""
-    import sympy  # here, or the chapter loads it
-
     d = n = 2
     m, size = 2 * d + 1, 3 * d + 2
     gamma = sympy.Symbol("gamma")

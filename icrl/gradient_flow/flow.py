@@ -78,10 +78,9 @@ class MimickingLoss:
         )
 
     def _unpack(self, vector):
-        """Unchecked, as is all that a flow asks for thousands of times."""
         size = self.teacher_value.size
-        score = vector[size:].reshape(self.teacher_score.shape)
-        return score, vector[:size].reshape(self.teacher_value.shape)
+        score, value = vector[size:], vector[:size]
+        return score.reshape(self.teacher_score.shape), value.reshape(self.teacher_value.shape)
 
     def residuals(self, score, value) -> Float[np.ndarray, "T q"]:
         """What the readout misses, for each task."""
@@ -102,6 +101,7 @@ class MimickingLoss:
         return self._gradients(*self.point(score, value))
 
     def _gradients(self, score, value):
+        """Unchecked: a flow asks for them thousands of times."""
         heard = self._heard(score)
         errors = (heard @ value.T - self._target) / len(self.moments)
         back = np.einsum("tij,tj->ti", self.moments, errors @ value)
@@ -109,7 +109,9 @@ class MimickingLoss:
 
     def jacobian(self, score, value) -> Float[np.ndarray, "Tq p"]:
         """Derivative of the residuals, over ``sqrt(T)``; at zero loss its Gram matrix is the Hessian."""
-        score, value = self.point(score, value)
+        return self._jacobian(*self.point(score, value))
+
+    def _jacobian(self, score, value):
         tasks, q = len(self.moments), len(value)
         by_value = np.einsum("ab,ti->tabi", np.eye(q), self._heard(score))
         by_score = np.einsum("taj,tl->tajl", value @ self.moments, self.parameters)
@@ -118,8 +120,11 @@ class MimickingLoss:
 
     def hessian(self, score, value) -> Float[np.ndarray, "p p"]:
         """The second derivative at any point."""
-        jacobian = self.jacobian(score, value)
-        size, errors = self.teacher_value.size, self.residuals(score, value) / len(self.moments)
+        return self._hessian(*self.point(score, value))
+
+    def _hessian(self, score, value):
+        jacobian = self._jacobian(score, value)
+        size, errors = self.teacher_value.size, self._residuals(score, value) / len(self.moments)
         mixed = np.einsum("ta,tij,tl->aijl", errors, self.moments, self.parameters, optimize=True)
         result = jacobian.T @ jacobian
         result[:size, size:] += mixed.reshape(size, -1)
@@ -223,17 +228,14 @@ def gradient_flow(
         return -np.concatenate([by_value.ravel(), by_score.ravel()])
 
     def done(_, vector):
-        found = loss._loss(*loss._unpack(vector)) - stop
-        if not np.isfinite(found):
-            raise ValueError("the loss left the range of float64")
-        return found
+        return loss._loss(*loss._unpack(vector)) - stop
 
     done.terminal = True
     start = np.concatenate([value.ravel(), score.ravel()])
     events = done if valid.number("stop", stop) > 0 else None
     options = {"method": "LSODA", "rtol": rtol, "atol": atol, "events": events}
     # A lambda: LSODA of scipy 1.15 counts the arguments of what it is given; jaxtyping's wrapper hides them.
-    options["jac"] = lambda _, vector: -loss.hessian(*loss.unpack(vector))
+    options["jac"] = lambda _, vector: -loss._hessian(*loss._unpack(vector))
     given_up = f"rtol is {rtol:g}, atol {atol:g}; the solver gave up at time "
     try:
         with np.errstate(over="ignore", invalid="ignore"):

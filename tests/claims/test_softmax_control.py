@@ -168,13 +168,13 @@ FAULTS = {
     ("centring-invariance", "ends"): (Tabular, "update", endless(Tabular.update)),
     ("control-ranking", "visited only"): (
         chapter,
-        "SoftmaxPairs",
-        lambda layers, tau, step, queries: SoftmaxPairs(layers, tau, step, "visited"),
+        "WindowSoftmax",
+        lambda layers, tau, step, queries: operators.WindowSoftmax(layers, tau, step, "visited"),
     ),
     ("control-ranking", "all pairs twice"): (
         chapter,
-        "SoftmaxPairs",
-        lambda layers, tau, step, queries: SoftmaxPairs(layers, tau, step, "all"),
+        "WindowSoftmax",
+        lambda layers, tau, step, queries: operators.WindowSoftmax(layers, tau, step, "all"),
     ),
     ("control-ranking", "not centred"): (
         centring.Centred,
@@ -185,6 +185,28 @@ FAULTS = {
         chapter,
         "Tabular",
         lambda *arguments: centring.Centred(Tabular(*arguments)),
+    ),
+    ("control-ranking-own-steps", "visited only"): (
+        chapter,
+        "WindowSoftmax",
+        lambda layers, tau, step, queries: operators.WindowSoftmax(layers, tau, step, "visited"),
+    ),
+    ("control-ranking-own-steps", "visited pairs lead at one step"): (
+        chapter,
+        "WindowSoftmax",
+        lambda layers, tau, step, queries: operators.WindowSoftmax(
+            layers, tau, *((0.05, "all") if step == 0.8 else (step, queries))
+        ),
+    ),
+    ("control-ranking-own-steps", "not centred"): (
+        centring.Centred,
+        "update",
+        uncentred(centring.Centred.update),
+    ),
+    ("control-ranking-own-steps", "a table leads at one step"): (
+        chapter,
+        "Tabular",
+        lambda kind, step: operators.WindowSoftmax(8, 4.0, 0.05, "all") if step == 1 else Tabular(kind, step),
     ),
     ("price-changes-nothing", "visited only"): (
         chapter,
