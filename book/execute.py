@@ -92,8 +92,8 @@ def about(path, notebook):
     page = f"{pages}/book/{path.stem}.html"
     text = (
         f"**{title}**, from *In-context RL, executable*. As a [page]({page}) its cross-references are links. "
-        f"It needs the package `icrl`{data}; `make lab` has them. Opened {where} a bare kernel, run this "
-        f"first:\n\n```\n%pip install {source}\n```"
+        f"It needs the package `icrl`{data}. In a JupyterLab started by `make lab` all is there. Opened "
+        f"{where} a bare kernel, run this first:\n\n```\n%pip install {source}\n```"
     )
     return made("about", "about", text)
 

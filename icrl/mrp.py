@@ -73,6 +73,8 @@ class MarkovRewardProcess:
             ValueError: the chain has several closed classes, hence several stationary
                 distributions; the classes are named.
         """
+        if (self.transition > 0).all():
+            return _stationary(self.transition)
         from scipy.sparse.csgraph import connected_components  # here, or `import icrl` takes a third longer
 
         _, label = connected_components(self.transition > 0, connection="strong")

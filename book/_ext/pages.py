@@ -125,8 +125,22 @@ PRINTED_TABLE = re.compile(r'<table[^>]*class="dataframe".*?</table>', re.DOTALL
 PHRASE = re.compile(r"[A-Za-z]{3,}[^<]* [A-Za-z]{2,}")
 
 
+def one_line_of_names(table):
+    """The names of the rows stand over them, in the line of the other names, not in one of their own."""
+    head, end, body = table.partition("</thead>")
+    *before, above, names = re.split(r"(?=<tr)", head)
+    levels = max((row.count("<th") for row in body.split("</tr>")), default=0)
+    cells = [re.findall(r"<th\b[^>]*>(.*?)</th>", row, re.DOTALL) for row in (above, names)]
+    if not any(cells[1][levels:]) and not any(cells[0][:levels]) and len(cells[0]) == len(cells[1]):
+        rest = re.split(r"(?=<th)", above)[levels + 1 :]
+        names = "".join(re.split(r"(?=<th)", names)[: levels + 1] + rest)
+        above = ""
+    named = re.sub("<th>", '<th class="name">', names, count=levels)
+    return "".join(before) + above + named + end + body
+
+
 def set_printed(table):
-    """Columns of a printed table that hold phrases begin at the left; `γ = .9` and `3 ± 1` are not torn."""
+    """Columns of phrases begin at the left; `γ = .9`, `3 ± 1` and `[1, 2]` are not torn."""
     body = table[0].partition("<tbody>")[2]
     rows = (re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in body.split("</tr>"))
     # Counted from the end: how many names stand before the cells differs between rows.
@@ -139,8 +153,13 @@ def set_printed(table):
                 cells[-column] = re.sub("^<(t[dh])", r'<\1 class="words"', cells[-column])
         return "".join(cells)
 
-    marked = re.sub(r"<tr.*?</tr>", mark, table[0], flags=re.DOTALL)
-    return re.sub("(?<=>)[^<]+", lambda text: re.sub(" ([=±]) ", r"&nbsp;\1&nbsp;", text[0]), marked)
+    marked = re.sub(r"<tr.*?</tr>", mark, one_line_of_names(table[0]), flags=re.DOTALL)
+    whole = r"(\[[^\[\] ]+,) (?=[^\[\] ]+\])"  # an interval
+    return re.sub(
+        "(?<=>)[^<]+",
+        lambda text: re.sub(whole, r"\1&nbsp;", re.sub(" ([=±]) ", r"&nbsp;\1&nbsp;", text[0])),
+        marked,
+    )
 
 
 # Thebe runs code in the page from a network, which this book does not; searching loads what it needs itself.

@@ -51,8 +51,16 @@
   }
 
   // What is wider than its line can be scrolled, with the keyboard too, and says so.
+  const WIDE = ["mjx-container[display=true]", "pre", "table", ".animation", "figure:not(.explorable):has(> img)",
+    "span.math"].map(what => `.bd-article ${what}`).join();
+  // A formula in its line scrolls on narrow screens only, and is as wide as what is seen of it.
+  function inner(box) {
+    if (!box.matches("span.math")) return box.scrollWidth;
+    const seen = getComputedStyle(box).overflowX === "auto" && box.querySelector("mjx-math");
+    return seen ? seen.offsetWidth : 0;
+  }
   function measure(box) {
-    const more = box.scrollWidth - box.clientWidth;
+    const more = inner(box) - box.clientWidth;
     box.classList.toggle("goes-on", more > 2 && box.scrollLeft < more - 2);
     if (more > 2 && !box.hasAttribute("tabindex")) {
       box.tabIndex = 0;
@@ -60,7 +68,7 @@
     }
   }
   const sizes = new ResizeObserver(entries => entries.forEach(entry => measure(entry.target)));
-  const watch = root => all("mjx-container[display=true], .bd-article pre, .bd-article table", root).forEach(box => {
+  const watch = root => all(WIDE, root).forEach(box => {
     if (!box.dataset.watched) { box.dataset.watched = "yes"; sizes.observe(box); }
   });
 

@@ -69,7 +69,8 @@ def draw_policy(
         if mark in "HCG":
             ax.text(x, y, mark, ha="center", va="center", color=plots.ink(plots.GREY), fontsize=11)
             continue
-        color = "white" if abs(values[s]) > 0.6 * limit else "black"
+        ground = ax.images[-1].to_rgba(values[s])
+        color = "white" if plots.contrast(ground) ** 2 > 21 else "black"  # whichever stands out more
         if mark == "S":
             ax.text(x - 0.44, y - 0.42, "S", ha="left", va="top", color=color, fontsize=8)
         if (chosen > 0).all():

@@ -73,18 +73,28 @@ class MimickingLoss:
     def unpack(self, vector: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
         """``score, value`` of a vector."""
         size = self.teacher_value.size + self.teacher_score.size
-        vector = valid.shaped("vector", vector, (size,), "the entries of value, then those of score")
-        value, score = np.split(vector, [self.teacher_value.size])
+        return self._unpack(
+            valid.shaped("vector", vector, (size,), "the entries of value, then those of score")
+        )
+
+    def _unpack(self, vector):
+        size = self.teacher_value.size
+        score, value = vector[size:], vector[:size]
         return score.reshape(self.teacher_score.shape), value.reshape(self.teacher_value.shape)
 
     def residuals(self, score, value) -> Float[np.ndarray, "T q"]:
         """What the readout misses, for each task."""
-        score, value = self.point(score, value)
+        return self._residuals(*self.point(score, value))
+
+    def _residuals(self, score, value):
         return self._heard(score) @ value.T - self._target
 
     def loss(self, score: Float[np.ndarray, "m k"], value: Float[np.ndarray, "q m"]) -> float:
         """The loss at a point."""
-        return float((self.residuals(score, value) ** 2).sum() / 2 / len(self.moments))
+        return self._loss(*self.point(score, value))
+
+    def _loss(self, score, value):
+        return float((self._residuals(score, value) ** 2).sum() / 2 / len(self.moments))
 
     def gradients(self, score, value) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
         """Its gradients with respect to ``score`` and ``value``, by hand."""
@@ -99,7 +109,9 @@ class MimickingLoss:
 
     def jacobian(self, score, value) -> Float[np.ndarray, "Tq p"]:
         """Derivative of the residuals, over ``sqrt(T)``; at zero loss its Gram matrix is the Hessian."""
-        score, value = self.point(score, value)
+        return self._jacobian(*self.point(score, value))
+
+    def _jacobian(self, score, value):
         tasks, q = len(self.moments), len(value)
         by_value = np.einsum("ab,ti->tabi", np.eye(q), self._heard(score))
         by_score = np.einsum("taj,tl->tajl", value @ self.moments, self.parameters)
@@ -108,8 +120,11 @@ class MimickingLoss:
 
     def hessian(self, score, value) -> Float[np.ndarray, "p p"]:
         """The second derivative at any point."""
-        jacobian = self.jacobian(score, value)
-        size, errors = self.teacher_value.size, self.residuals(score, value) / len(self.moments)
+        return self._hessian(*self.point(score, value))
+
+    def _hessian(self, score, value):
+        jacobian = self._jacobian(score, value)
+        size, errors = self.teacher_value.size, self._residuals(score, value) / len(self.moments)
         mixed = np.einsum("ta,tij,tl->aijl", errors, self.moments, self.parameters, optimize=True)
         result = jacobian.T @ jacobian
         result[:size, size:] += mixed.reshape(size, -1)
@@ -209,24 +224,18 @@ def gradient_flow(
     def velocity(_, vector):
         if not np.isfinite(vector).all():
             raise ValueError("the blocks left the range of float64")
-        by_score, by_value = loss._gradients(
-            vector[size:].reshape(shapes[0]), vector[:size].reshape(shapes[1])
-        )
+        by_score, by_value = loss._gradients(*loss._unpack(vector))
         return -np.concatenate([by_value.ravel(), by_score.ravel()])
 
     def done(_, vector):
-        return loss.loss(*loss.unpack(vector)) - stop
+        return loss._loss(*loss._unpack(vector)) - stop
 
     done.terminal = True
-    start, size, shapes = (
-        np.concatenate([value.ravel(), score.ravel()]),
-        value.size,
-        (score.shape, value.shape),
-    )
+    start = np.concatenate([value.ravel(), score.ravel()])
     events = done if valid.number("stop", stop) > 0 else None
     options = {"method": "LSODA", "rtol": rtol, "atol": atol, "events": events}
     # A lambda: LSODA of scipy 1.15 counts the arguments of what it is given; jaxtyping's wrapper hides them.
-    options["jac"] = lambda _, vector: -loss.hessian(*loss.unpack(vector))
+    options["jac"] = lambda _, vector: -loss._hessian(*loss._unpack(vector))
     given_up = f"rtol is {rtol:g}, atol {atol:g}; the solver gave up at time "
     try:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -235,9 +244,9 @@ def gradient_flow(
         raise ValueError(given_up + "at which the blocks left the range of float64") from None
     if not solved.success or not np.isfinite(solved.y).all():
         raise ValueError(given_up + f"{solved.t[-1]:g}")
-    points = [loss.unpack(vector) for vector in solved.y.T]
+    points = [loss._unpack(vector) for vector in solved.y.T]
     scores, values = (np.array(x) for x in zip(*points, strict=True))
-    return Flow(solved.t, scores, values, np.array([loss.loss(*point) for point in points]))
+    return Flow(solved.t, scores, values, np.array([loss._loss(*point) for point in points]))
 
 
 @checked

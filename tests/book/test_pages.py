@@ -1,5 +1,6 @@
 """Where the book is kept is named in one place, and without it no page promises what it cannot keep."""
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,9 +69,25 @@ def test_punctuation_stays_at_its_own_formula():
 
 def test_phrases_in_a_printed_table_begin_at_the_left():
     table = '<table border="1" class="dataframe"><thead><tr><th></th><th>n = 4</th><th>seen</th></tr></thead>'
-    table += "<tbody><tr><th>a</th><td>3 ± 1</td><td>two worlds at once</td></tr></tbody></table>"
+    table += "<tbody><tr><th>a</th><td>3 ± 1 [2, 4]</td><td>two worlds at once</td></tr></tbody></table>"
     marked = pages.PRINTED_TABLE.sub(pages.set_printed, table)
     words = [cell.partition("<")[0] for cell in marked.split('class="words">')[1:]]
     assert words == ["seen", "two worlds at once"]
     assert "n&nbsp;=&nbsp;4" in marked
-    assert "3&nbsp;±&nbsp;1" in marked
+    assert "3&nbsp;±&nbsp;1 [2,&nbsp;4]" in marked
+
+
+def test_names_of_rows_stand_over_them_in_the_line_of_the_other_names():
+    def table(*heads):
+        rows = "".join(f"<tr>{''.join(f'<th>{x}</th>' for x in head)}</tr>" for head in heads)
+        return f"<thead>{rows}</thead><tbody><tr><th>a</th><th>b</th><td>1</td></tr></tbody>"
+
+    def lines(text):
+        return [
+            re.findall(r"<th\b[^>]*>(.*?)</th>", row) for row in text.partition("</thead>")[0].split("</tr>")
+        ]
+
+    assert lines(pages.one_line_of_names(table(["", "", "x"], ["p", "q", ""])))[0] == ["p", "q", "x"]
+    # A line that names the columns too stays where it is.
+    for kept in ([["", "c", "x"], ["p", "q", ""]], [["", "", "x"], ["p", "q", "y"]], [["", "", "x"]]):
+        assert lines(pages.one_line_of_names(table(*kept)))[: len(kept)] == kept

@@ -207,6 +207,14 @@ SCROLLBARS = """
 return [...document.querySelectorAll("span.math, mjx-container:not([display=true])")].filter(e =>
     e.offsetHeight > e.clientHeight + 2 && e.clientHeight && getComputedStyle(e).display != "inline").length
 """
+GOES_ON = """
+const done = arguments[0], box = ".bd-article :is(figure:not(.explorable), .animation)";
+const cue = f => getComputedStyle(f, "::after").content;
+const silent = f => f.checkVisibility() && f.scrollWidth > f.clientWidth + 2 && cue(f) !== '"→"';
+const count = () => done([...document.querySelectorAll(box)].filter(silent).length);
+requestAnimationFrame(() => setTimeout(count, 50));
+"""
+"""How many figures are wider than the screen and do not show it."""
 RAW_TEXT = """
 const left = "pre, code, mjx-container, script, .animation", words = [];
 const read = e => e.childNodes.forEach(x => x.nodeType == 3 ? words.push(x.data)
@@ -285,6 +293,8 @@ def test_page(visit, address, page):
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         must(run("return document.documentElement.scrollWidth") <= width, f"wider than {width} pixels")
         must(not (bars := run(SCROLLBARS)), f"{bars} scrollbars under formulas at {width} pixels")
+        silent = browser.execute_async_script(GOES_ON)
+        must(not silent, f"{silent} figures do not show that they go on at {width} pixels")
     run(AXE)
     run(THIN_OUT)
     for theme, rules in (("light", None), ("dark", ["color-contrast"])):

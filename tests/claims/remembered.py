@@ -12,10 +12,10 @@ import torch
 
 
 def state(argument):
-    """What a generator will draw next; anything else is itself."""
+    """What a generator will draw next; anything else is itself. No tensor: pickled, it holds its address."""
     if isinstance(argument, np.random.Generator):
         return argument.bit_generator.state
-    return argument.get_state() if isinstance(argument, torch.Generator) else argument
+    return argument.get_state().numpy() if isinstance(argument, torch.Generator) else argument
 
 
 def go_to(argument, where):
@@ -23,7 +23,7 @@ def go_to(argument, where):
     if isinstance(argument, np.random.Generator):
         argument.bit_generator.state = where
     elif isinstance(argument, torch.Generator):
-        argument.set_state(where)
+        argument.set_state(torch.from_numpy(where))
 
 
 def remembered(function):
