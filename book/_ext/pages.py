@@ -122,6 +122,9 @@ def describe(app, pagename, templatename, context, doctree):
 
 
 PRINTED_TABLE = re.compile(r'<table[^>]*class="dataframe".*?</table>', re.DOTALL)
+TORN = re.compile(
+    r" (?=[=±] )|(?<= [=±]) |(?<=,) (?=[^\[\] ]+\])|(?<=\d) (?=to -?[\d.])|(?<=\d to) (?=-?[\d.])"
+)
 PHRASE = re.compile(r"[A-Za-z]{3,}[^<]* [A-Za-z]{2,}")
 
 
@@ -140,7 +143,7 @@ def one_line_of_names(table):
 
 
 def set_printed(table):
-    """Columns of phrases begin at the left; `γ = .9`, `3 ± 1` and `[1, 2]` are not torn."""
+    """Columns of phrases begin at the left; `γ = .9`, `3 ± 1`, `[1, 2]`, `1 to 2` are not torn."""
     body = table[0].partition("<tbody>")[2]
     rows = (re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in body.split("</tr>"))
     # Counted from the end: how many names stand before the cells differs between rows.
@@ -154,12 +157,7 @@ def set_printed(table):
         return "".join(cells)
 
     marked = re.sub(r"<tr.*?</tr>", mark, one_line_of_names(table[0]), flags=re.DOTALL)
-    whole = r"(\[[^\[\] ]+,) (?=[^\[\] ]+\])"  # an interval
-    return re.sub(
-        "(?<=>)[^<]+",
-        lambda text: re.sub(whole, r"\1&nbsp;", re.sub(" ([=±]) ", r"&nbsp;\1&nbsp;", text[0])),
-        marked,
-    )
+    return re.sub("(?<=>)[^<]+", lambda text: TORN.sub("&nbsp;", text[0]), marked)
 
 
 # Thebe runs code in the page from a network, which this book does not; searching loads what it needs itself.

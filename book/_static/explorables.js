@@ -100,7 +100,7 @@
       row.forEach((weight, t) => {
         const [x, y] = [chart.X(t), chart.Y(s)];
         const [wide, high] = [chart.X(t + 1) - x - 1, chart.Y(s + 1) - y - 1];
-        chart.inside.push(`<rect class="cell${s === t ? " own" : ""}" x="${x}" y="${y}" width="${round(wide)}" height="${round(high)}" fill-opacity="${(0.8 * weight).toFixed(3)}"/>`);
+        chart.inside.push(`<rect class="cell${s === t ? " own" : ""}" x="${x}" y="${y}" width="${round(wide)}" height="${round(high)}" fill-opacity="${(0.77 * weight).toFixed(3)}"/>`);
         chart.text(x + wide / 2, y + high / 2 + 4, weight.toFixed(2).slice(n > 3 && weight < 0.995 ? 1 : 0), "cell-text", "middle");
       });
     });

@@ -69,12 +69,13 @@ def test_punctuation_stays_at_its_own_formula():
 
 def test_phrases_in_a_printed_table_begin_at_the_left():
     table = '<table border="1" class="dataframe"><thead><tr><th></th><th>n = 4</th><th>seen</th></tr></thead>'
-    table += "<tbody><tr><th>a</th><td>3 ± 1 [2, 4]</td><td>two worlds at once</td></tr></tbody></table>"
+    table += "<tbody><tr><th>a</th><td>3 ± 1 [2, 4], -.5 to .2</td><td>two worlds at once</td>"
+    table += "</tr></tbody></table>"
     marked = pages.PRINTED_TABLE.sub(pages.set_printed, table)
     words = [cell.partition("<")[0] for cell in marked.split('class="words">')[1:]]
     assert words == ["seen", "two worlds at once"]
     assert "n&nbsp;=&nbsp;4" in marked
-    assert "3&nbsp;±&nbsp;1 [2,&nbsp;4]" in marked
+    assert "3&nbsp;±&nbsp;1 [2,&nbsp;4], -.5&nbsp;to&nbsp;.2" in marked
 
 
 def test_names_of_rows_stand_over_them_in_the_line_of_the_other_names():
