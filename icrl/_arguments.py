@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import math
 import re
 import types
 import typing
@@ -247,11 +248,17 @@ def _same_length(name, shape, dim, size, sizes):
 
 def _finite(result):
     """Whether all floating-point numbers in a result are finite: arrays, tensors, tuples and fields."""
+    if isinstance(result, float):
+        return math.isfinite(result)
+    if result is None or isinstance(result, (int, str)):
+        return True
+    if isinstance(result, np.ndarray):
+        return result.dtype.kind not in "fc" or bool(np.isfinite(result).all())
     if isinstance(result, (tuple, list, dict)):
         return all(map(_finite, result.values() if isinstance(result, dict) else result))
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
         return all(_finite(getattr(result, field.name, None)) for field in dataclasses.fields(result))
-    if isinstance(result, np.ndarray) or np.isscalar(result):
+    if np.isscalar(result):
         return np.asarray(result).dtype.kind not in "fc" or bool(np.isfinite(result).all())
     if hasattr(result, "isfinite") and hasattr(result, "requires_grad"):
         return not result.is_floating_point() or valid.all_finite(result)

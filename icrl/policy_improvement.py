@@ -37,9 +37,9 @@ def sarsa_update(
     """
     weights, phi, phi_next, rewards = _window(weights, phi, phi_next, rewards)
     discount, alpha = valid.discount(discount), valid.positive("step_size", step_size)
-    update = np.zeros(len(weights))
+    update, ahead = np.zeros(len(weights)), discount * weights
     for x, x_next, reward in zip(phi, phi_next, rewards, strict=True):
-        td_error = reward + discount * weights @ x_next - weights @ x
+        td_error = reward + ahead @ x_next - weights @ x
         update += td_error * x
     return valid.in_range(weights + alpha * update / len(rewards), "phi, rewards or weights", "the update")
 
@@ -81,9 +81,9 @@ def actor_critic_update(
     scores = valid.shaped("scores", scores, (len(rewards), len(policy_weights)), rule)
     discount = valid.discount(discount)
     alpha, beta = valid.positive("critic_step", critic_step), valid.positive("actor_step", actor_step)
-    critic, actor = np.zeros(len(weights)), np.zeros(len(policy_weights))
+    critic, actor, ahead = np.zeros(len(weights)), np.zeros(len(policy_weights)), discount * weights
     for x, x_next, reward, score in zip(phi, phi_next, rewards, scores, strict=True):
-        td_error = reward + discount * weights @ x_next - weights @ x
+        td_error = reward + ahead @ x_next - weights @ x
         critic += td_error * x
         actor += td_error * score
     new = weights + alpha * critic / len(rewards), policy_weights + beta * actor / len(rewards)

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from refusals import refused
 
 from icrl import plots
@@ -12,6 +13,31 @@ from icrl import plots
 def closed():
     yield
     plt.close("all")
+
+
+def test_the_style_is_seaborns_with_ours_on_top():
+    """Colours by name and every default, but for the map of pictures, which needs seaborn."""
+    import seaborn
+
+    palette = seaborn.color_palette("colorblind").as_hex()
+    named = [plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.PURPLE, plots.BROWN, None, plots.GREY]
+    assert [x or y for x, y in zip(named, palette, strict=False)] == palette[:8]
+    ours = {"figure.figsize": (7.2, 3.6), "figure.dpi": 130, "savefig.dpi": 130, "lines.linewidth": 1.8}
+    ours |= {"figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False}
+    ours |= {"axes.titlesize": 11, "axes.titlelocation": "left", "axes.labelsize": 10.5, "font.size": 10}
+    ours |= {"xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.frameon": False, "legend.fontsize": 9.5}
+    ours |= {"font.family": "DejaVu Sans", "animation.embed_limit": 30}
+    with plt.rc_context():
+        seaborn.set_theme(context="notebook", style="ticks", palette="colorblind", rc=ours)
+        wanted = dict(plt.rcParams)
+    with plt.rc_context():
+        plt.rcdefaults()
+        plots.set_style()
+        found = dict(plt.rcParams)
+    colors = [x.pop("axes.prop_cycle").by_key()["color"] for x in (wanted, found)]
+    assert [to_hex(x) for x in colors[0]] == [to_hex(x) for x in colors[1]] == palette
+    differ = {name for name in wanted if str(wanted[name]) != str(found[name])}
+    assert differ <= {"image.cmap", "font.sans-serif", "backend", "backend_fallback"}
 
 
 def test_heat_centres_zero_and_puts_the_first_row_on_top():

@@ -1,7 +1,6 @@
 """Claims of the chapter `contraction`."""
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from icrl import constructions, contraction, mrp, softmax_td
 from icrl.claims.registry import Claim, Claims, Evidence, largest, relative_error
@@ -66,6 +65,8 @@ def slope(rng):
     processes = [mrp.random_mrp(4, 0.8, rng) for _ in range(40)]
     mean = np.nanmean(np.log(floor_errors(processes, lengths, 8, rng)), axis=2)
     slopes = np.polyfit(np.log(lengths), mean.T, 1)[0]
+    from scipy.stats import bootstrap  # here, or the chapter loads it
+
     interval = bootstrap((slopes,), np.mean, n_resamples=999, rng=rng).confidence_interval
     seen = f"40 chains; 95 % interval {interval.low:.2f} to {interval.high:.2f}; error: its far end"
     return Evidence(largest([abs(interval.low + 0.5), abs(interval.high + 0.5)]), 0.1, seen)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
-from scipy.stats import binomtest
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ def largest(errors: Iterable[float]) -> float:
 
 def upper_end(failures: int, runs: int) -> float:
     """Upper end of the Clopper-Pearson interval (95 %) for the probability of a failure."""
+    from scipy.stats import binomtest  # here, or every chapter with claims loads it
+
     return float(binomtest(failures, runs).proportion_ci(0.95, "exact").high)
 
 

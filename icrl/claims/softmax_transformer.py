@@ -1,7 +1,6 @@
 """Claims of the chapter `softmax-transformer`."""
 
 import numpy as np
-import sympy
 import torch
 
 from icrl import mrp
@@ -120,6 +119,8 @@ def several_queries(rng):
 
 def symbolic_layer(rng):
     """Attention weights left as symbols: matrices against the TD recursion, expanded by SymPy."""
+    import sympy  # here, or the chapter loads it
+
     n, layers, size = 3, 2, 4
     gamma, alpha = sympy.symbols("gamma alpha")
     weights = sympy.zeros(n + 1, n + 1)

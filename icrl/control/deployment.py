@@ -87,11 +87,38 @@ class Blocks(Teacher):
         return np.repeat(weights[None], len(self.scores), axis=0)
 
     def update(self, worlds, window, memory):
+        if not self.setting.actor:
+            return memory + self._heard(worlds, window, memory) @ self.values.swapaxes(1, 2)
         given = lesson(self.setting, worlds, window, memory)
         asked = given.column @ self.scores.swapaxes(1, 2)  # (K, B, m)
         heard = given.data @ asked[..., None]  # (K, B, n, 1)
         heard = (given.data.swapaxes(-1, -2) @ heard)[..., 0] / given.data.shape[-2]
         return memory + heard @ self.values.swapaxes(1, 2)
+
+    def _heard(self, worlds, window, memory):
+        """``S P12 w`` by the pairs of a world, without a prompt: there are few, for all blocks the same."""
+        seeds, batch, n = window.rewards.shape
+        table = worlds.features.reshape(batch, -1, worlds.features.shape[-1])
+        size, d = table.shape[1:]
+        asked = memory @ self.scores[..., 1:].swapaxes(1, 2) + self.scores[..., 0][:, None]  # (K, B, m)
+        gamma, blocks = self.setting.discount, np.arange(seeds)[:, None, None]
+        each, pairs = np.arange(batch)[:, None], window.states * worlds.reward.shape[-1] + window.actions
+        said = [
+            table @ x.transpose(1, 2, 0) for x in (asked[..., :d], gamma * asked[..., d:-1])
+        ]  # (B, SA, K)
+        here, there = pairs[..., :-1], pairs[..., 1:]
+        scores = said[0][each, here, blocks] + said[1][each, there, blocks]
+        scores = (scores + window.rewards * asked[..., -1:]) / n  # (K, B, n)
+        rows = (blocks * batch + each) * size
+        heard = [
+            np.bincount((rows + x).ravel(), scores.ravel(), seeds * batch * size).reshape(
+                seeds, batch, 1, size
+            )
+            for x in (here, there)
+        ]
+        heard = [(x @ table)[..., 0, :] for x in heard]
+        paid = (scores * window.rewards).sum(-1, keepdims=True)
+        return np.concatenate([heard[0], gamma * heard[1], paid], axis=-1)
 
 
 @checked

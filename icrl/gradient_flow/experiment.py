@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 from torch.optim.adam import adam
 from tqdm import tqdm
 
@@ -211,32 +210,23 @@ def lesson(
     return Lesson(np.concatenate(data, axis=-1), column, np.concatenate(parts, axis=-1))
 
 
-def respond(
-    score: Float[Tensor, "K m k"],
-    value: Float[Tensor, "K q m"],
-    data: Float[Tensor, "B n m"],
-    column: Float[Tensor, "B k"],
-) -> tuple[Float[Tensor, "K B m"], Float[Tensor, "K B q"]]:
-    """``S P12 w`` and ``V21 S P12 w`` of ``K`` blocks on the same ``B`` prompts: Lemma C.1, eq. (15)."""
-    asked = column @ score.mT  # (K, B, m)
-    scores = data @ asked.permute(1, 2, 0)  # (B, n, K)
-    heard = (data.mT @ scores).permute(2, 0, 1) / data.shape[1]
-    return heard, heard @ value.mT
-
-
 def gradients(score, value, data, column, update):
     """Loss ``(K,)`` of each block on a batch of prompts, and its gradients in both blocks, by hand.
 
-    The loss is half the squared error summed over the readout, mean over the batch. Shapes as in
-    :func:`respond`; ``update`` is ``(B, q)``.
+    What a block hears is ``S P12 w``, what it answers ``V21 S P12 w``: Lemma C.1, eq. (15). The loss is half
+    the squared error summed over the readout, mean over the batch. All arrays, or all tensors; shapes:
+    ``(K, m, k)``, ``(K, q, m)``, ``(B, n, m)``, ``(B, k)``, ``(B, q)``.
     """
-    heard, answer = respond(score, value, data, column)
-    errors = answer - update
+    (batch, n, m), seeds = data.shape, len(score)
+    over = data.swapaxes(1, 2)
+    asked = (column @ score.reshape(seeds * m, -1).T).reshape(batch, seeds, m)
+    heard = (asked @ over / n @ data).swapaxes(0, 1)  # (K, B, m)
+    errors = heard @ value.swapaxes(1, 2) - update
     loss = (errors**2).sum(-1).mean(-1) / 2
-    errors = errors / len(data)
-    back = (errors @ value).permute(1, 2, 0)  # (B, m, K)
-    back = (data.mT @ (data @ back)).permute(2, 0, 1) / data.shape[1]
-    return loss, back.mT @ column, errors.mT @ heard
+    errors = errors / batch
+    back = (errors @ value).swapaxes(0, 1)  # (B, K, m)
+    back = (back @ over / n @ data).reshape(batch, seeds * m)
+    return loss, (back.T @ column).reshape(score.shape), errors.swapaxes(1, 2) @ heard
 
 
 @checked
@@ -293,18 +283,17 @@ def train_side_by_side(
     value = valid.shaped("value", value, (seeds, q, m), "readout by data, for each block")
     flat = torch.from_numpy(np.concatenate([score.ravel(), value.ravel()]))
     slope = torch.zeros_like(flat)
-    blocks, slopes = (_two_blocks(x, score, value) for x in (flat, slope))
+    # The same memory as arrays: products of NumPy are faster here.
+    blocks, slopes = (_two_blocks(x, score, value) for x in (flat.numpy(), slope.numpy()))
     step_at = adam_steps(flat) if setting.optimizer == "adam" else lambda x, rate: flat.add_(x, alpha=-rate)
     lessons = _lessons(setting, rng)
     kept, rows = set(np.linspace(0, num_steps, records).astype(int)), []
     for step in tqdm(range(num_steps + 1), desc=progress, disable=progress is None):
-        shown = [torch.from_numpy(x) for x in next(lessons)]
-        with torch.no_grad():
-            loss, *given = gradients(*blocks, *shown)
-            for into, x in zip(slopes, given, strict=True):
-                into.copy_(x)
+        loss, *given = gradients(*blocks, *next(lessons))
+        for into, x in zip(slopes, given, strict=True):
+            into[:] = x
         if step in kept:
-            rows.append((step, *(x.numpy().copy() for x in (loss, *blocks))))
+            rows.append((step, loss, *(x.copy() for x in blocks)))
         if step < num_steps:
             share = (1 + np.cos(np.pi * step / num_steps)) / 2 if setting.schedule == "cosine" else 1.0
             step_at(slope, share * setting.learning_rate)
@@ -320,9 +309,8 @@ def adam_steps(flat):
 
 
 def _two_blocks(flat, score, value):
-    """Views of one tensor, for whose optimiser they are one parameter, in the shapes of the two blocks."""
-    split = flat.split([score.size, value.size])
-    return [x.view(block.shape) for x, block in zip(split, (score, value), strict=True)]
+    """Views of one array, for whose optimiser they are one parameter, in the shapes of the two blocks."""
+    return flat[: score.size].reshape(score.shape), flat[score.size :].reshape(value.shape)
 
 
 def _lessons(setting, rng):

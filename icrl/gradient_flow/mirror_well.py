@@ -5,6 +5,7 @@ sampled but starts. See :doc:`/book/teacher-mimicking`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +44,13 @@ class GaussianLoss:
         valid.probability("discount", self.discount)
         valid.positive("step_size", self.step_size)
 
-    @property
+    @cached_property
     def covariance(self) -> Float[np.ndarray, " m"]:
         """The diagonal of ``D``."""
         d = self.num_features
         return np.concatenate([np.ones(d), np.full(d, self.discount**2), [1.0]])
 
-    @property
+    @cached_property
     def teacher(self) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "q m"]]:
         """``P*12, V*21``."""
         d = self.num_features
@@ -58,11 +59,15 @@ class GaussianLoss:
         value[:, :d] = self.step_size * np.eye(d)
         return score, value
 
+    @cached_property
+    def _spread(self):
+        return np.diag(self.covariance)
+
     def _between(self, M):
         """``E[S M S]``."""
         D, n = self.covariance, self.num_transitions
         trace = np.einsum("...ii,i->...", M, D)[..., None, None]
-        return D[:, None] * (M + M.swapaxes(-1, -2) / n) * D + np.diag(D) * trace / n
+        return D[:, None] * (M + M.swapaxes(-1, -2) / n) * D + self._spread * trace / n
 
     def point(self, score, value) -> tuple[np.ndarray, np.ndarray]:
         """Both blocks, checked."""

@@ -149,35 +149,40 @@ def _windows(process, n, place):
 def _layers(process, features, tables, depths, alpha):
     """Values ``(T, 2)`` and gradients ``(T, 2, E)`` of a query in each state, at each depth in turn."""
     d, gamma = features.shape[1], process.discount
-    visits = tables.sum(axis=2)
+    tables = np.ascontiguousarray(tables.transpose(1, 2, 0))  # along the last axis, the only long one
+    visits, count = tables.sum(axis=1), tables.shape[2]
     with np.errstate(divide="ignore"):  # log(0) = -inf is meant: weight 0
-        heard = valid.scores(features) + np.log(visits)[:, None]
-    heard = np.exp(heard - heard.max(axis=2, keepdims=True))
-    heard /= heard.sum(axis=2, keepdims=True)
-    chain = tables / np.maximum(visits, 1)[..., None]
-    fixed = np.broadcast_to(np.column_stack([features, process.reward]), (len(tables), 2, d + 1))
-    values = np.zeros((len(tables), 2, 1))
-    written = reward = current = np.zeros((len(tables), 2, d + 3))
-    block = np.zeros((len(tables), 2, d * d))
+        heard = valid.scores(features)[..., None] + np.log(visits)
+    heard = np.exp(heard - heard.max(axis=1, keepdims=True))
+    heard /= heard.sum(axis=1, keepdims=True)
+    chain = tables / np.maximum(visits, 1)[:, None]
+    fixed = np.column_stack([features, process.reward])[..., None]
+    fixed = np.broadcast_to(fixed, (2, d + 1, count))
+    values = np.zeros((2, 1, count))
+    written = reward = current = np.zeros((2, d + 3, count))
+    block = np.zeros((2, d * d, count))
 
     def mean(weights, x):
-        return weights[:, :, :1] * x[:, :1] + weights[:, :, 1:] * x[:, 1:]
+        return weights[:, :1] * x[0] + weights[:, 1:] * x[1]
 
     def forgotten(tangent):
         return tangent + alpha * mean(heard, gamma * mean(chain, tangent) - tangent)
 
+    listened = mean(heard, fixed[:, :d])
     for depth in range(max(depths) + 1):
         if depth in depths:
-            yield values[..., 0], np.concatenate([reward, current, block], 2)
+            gradients = np.concatenate([reward, current, block], 1)
+            yield values[:, 0].T, np.ascontiguousarray(gradients.transpose(2, 0, 1))
         following = gamma * mean(chain, values)
-        td_errors = fixed[..., -1:] + following - values
-        update, tokens = mean(heard, td_errors), np.concatenate([fixed, following, values], 2)
-        along = mean(heard, features * td_errors) - mean(heard, features + 0 * values) * update
-        forced = (along[..., :, None] * features[:, None, :]).reshape(len(tables), 2, -1)
+        td_errors = fixed[:, -1:] + following - values
+        update, tokens = mean(heard, td_errors), np.concatenate([fixed, following, values], 1)
+        along = mean(heard, fixed[:, :d] * td_errors) - listened * update
+        forced = (along[:, :, None] * features[:, None, :, None]).reshape(2, -1, count)
+        said = mean(heard, tokens)
         reward = forgotten(reward) + alpha * mean(heard, written)
-        current = forgotten(current) + mean(heard, tokens)
+        current = forgotten(current) + said
         block = forgotten(block) + alpha * forced
-        written = written + mean(heard, tokens)
+        written = written + said
         values = values + alpha * update
 
 

@@ -54,45 +54,58 @@ def limit_gradient(
 
     See :doc:`/book/global-minimizer`.
     """
+    law = process.stationary_distribution()
+    found = _limits(features, [process], [law], num_layers, step_size, inverse_temperature)
+    return LimitGradient(*(x[0] for x in found))
+
+
+def _limits(features, processes, stationary, num_layers, step_size, inverse_temperature):
+    """The fields of :class:`LimitGradient` for processes of one size side by side, along a first axis."""
     num_layers = valid.count("num_layers", num_layers, 0)
     alpha = valid.positive("step_size", step_size)
     tau = valid.positive("inverse_temperature", inverse_temperature)
-    matching = population_matching(np.sqrt(tau) * features, process.stationary_distribution())
-    gamma, transition, (size, d) = process.discount, process.transition, features.shape
+    matching = np.stack([population_matching(np.sqrt(tau) * features, mu) for mu in stationary])
+    gamma = processes[0].discount
+    transition, reward = np.stack([p.transition for p in processes]), np.stack([p.reward for p in processes])
+    batch, (size, d) = len(processes), features.shape
     t, c = d + 1, d + 2  # rows of the target and of the current memory; the reward has row d
     bellman = np.eye(size) - gamma * transition
     decay = alpha * matching @ bellman
-    values, tokens, query = np.zeros(size), np.zeros((size, d + 3)), np.zeros((size, d + 3))
-    tokens[:, :d] = query[:, :d] = features
-    tokens[:, d] = process.reward
-    by_value, by_score = np.zeros((2, size, d + 3, d + 3))
-    column = np.zeros((size, d + 3, d + 3))  # as by_score, at a column that is not the query
-    moved = np.zeros((size, d + 3))  # what a reward or feature row of V has written so far
+    values, (tokens, query) = np.zeros((batch, size)), np.zeros((2, batch, size, d + 3))
+    tokens[..., :d] = query[..., :d] = features
+    tokens[..., d] = reward
+    by_value, by_score = np.zeros((2, batch, size, d + 3, d + 3))
+    column = np.zeros_like(by_score)  # as by_score, at a column that is not the query
+    moved = np.zeros_like(tokens)  # what a reward or feature row of V has written so far
+
+    def over(matrix, f):
+        """For each state a sum over states, of whatever ``f`` holds."""
+        return (matrix @ f.reshape(batch, size, -1)).reshape(f.shape)
 
     def covariance(f, weights):
-        """Under the attention of each state: of ``f(s')``, ``(S, k)``, and ``weights(s')``."""
-        return matching @ (f * weights[:, None]) - (matching @ f) * (matching @ weights)[:, None]
+        """Under the attention of each state: of ``f(s')``, ``(B, S, k)``, and ``weights(s')``."""
+        return over(matching, f * weights[..., None]) - over(matching, f) * over(matching, weights)[..., None]
 
     for _ in range(num_layers):
-        tokens[:, t], tokens[:, c], query[:, c] = gamma * transition @ values, values, values
-        td_errors = process.reward - bellman @ values
+        following = over(transition, values)
+        tokens[..., t], tokens[..., c], query[..., c] = gamma * following, values, values
+        td_errors = reward + gamma * following - values
         along = covariance(tokens, td_errors)
-        variance = transition @ values**2 - (transition @ values) ** 2
-        along[:, t] += gamma**2 * matching @ variance
-        forced = np.zeros_like(by_value)
-        forced[:, :d] = np.einsum("sq,si->siq", covariance(moved, td_errors), features)
-        forced[:, :d] += np.einsum("si,sq->siq", along[:, :d], moved)
-        forced[:, :d] *= alpha * tau
-        forced[:, d] = alpha * matching @ moved
-        forced[:, c] = matching @ tokens
-        by_value = by_value - np.tensordot(decay, by_value, 1) + forced
+        along[..., t] += gamma**2 * over(matching, over(transition, values**2) - following**2)
+        forced, heard = np.zeros_like(by_value), over(matching, tokens)
+        forced[..., :d, :] = covariance(moved, td_errors)[..., None, :] * features[:, :, None]
+        forced[..., :d, :] += along[..., :d, None] * moved[..., None, :]
+        forced[..., :d, :] *= alpha * tau
+        forced[..., d, :] = alpha * over(matching, moved)
+        forced[..., c, :] = heard
+        by_value = by_value - over(decay, by_value) + forced
         # A query listens to the same columns as its state, but its own entries are multiplied in.
-        common = np.tensordot(decay, column, 1)
-        by_score = by_score - common + alpha * along[:, :, None] * query[:, None, :]
-        column = column - common + alpha * along[:, :, None] * tokens[:, None, :]
-        moved = moved + matching @ tokens
-        values = values + alpha * matching @ td_errors
-    return LimitGradient(values, process.reward - bellman @ values, np.stack([by_value, by_score], 1))
+        common = over(decay, column)
+        by_score = by_score - common + alpha * along[..., :, None] * query[..., None, :]
+        column = column - common + alpha * along[..., :, None] * tokens[..., None, :]
+        moved = moved + heard
+        values = values + alpha * over(matching, td_errors)
+    return values, reward - over(bellman, values), np.stack([by_value, by_score], 2)
 
 
 @checked
@@ -103,12 +116,9 @@ def limit_update(
 
     Arguments as in :func:`limit_gradient`.
     """
-    options = {"step_size": step_size, "inverse_temperature": inverse_temperature}
-    total = 0.0
-    for process, mu in zip(tasks.processes, tasks.stationary, strict=True):
-        seen = limit_gradient(tasks.features, process, num_layers, **options)
-        total = total + np.tensordot(mu * seen.td_errors, seen.gradients, 1)
-    return total / len(tasks.processes)
+    of_all = tasks.features, tasks.processes, tasks.stationary
+    _, td_errors, gradients = _limits(*of_all, num_layers, step_size, inverse_temperature)
+    return np.tensordot(tasks.stationary * td_errors, gradients, 2) / len(tasks.processes)
 
 
 class Asymptotics(NamedTuple):

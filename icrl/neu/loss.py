@@ -216,14 +216,8 @@ def neu_terms(
         valid.tensor(name, weights)
         if weights.shape != (size, size):
             raise ValueError(f"{name} has shape {tuple(weights.shape)}; it must be {(size, size)}, d + 3")
-    columns = windows.states.shape[1] - 1
-    chunk = max(1, _CHUNK // (columns**2 * num_layers))
-    parts = [
-        _pass(tasks, windows.task[i : i + chunk], windows.states[i : i + chunk], weights, num_layers)
-        for weights in [(value_weights.detach().double(), score_weights.detach().double())]
-        for i in range(0, len(windows.task), chunk)
-    ]
-    value, next_value, gradient = (np.concatenate(x) for x in zip(*parts, strict=True))
+    weights = value_weights.detach().double(), score_weights.detach().double()
+    value, next_value, gradient = _passes(tasks, windows, weights, num_layers)
     for name, x in (("value", value), ("gradient", gradient), ("next value", next_value)):
         if not np.isfinite(x).all():
             raise ValueError(f"num_layers is {num_layers}; at these weights a {name} leaves float64's range")
@@ -234,20 +228,43 @@ def neu_terms(
     )
 
 
-def _pass(tasks, task, states, weights, num_layers):
-    """Values of Z and Z' and the gradient at Z, for one chunk of windows."""
+def _passes(tasks, windows, weights, num_layers):
+    """Values of Z and Z' and the gradient at Z, for each window; each context is passed through once."""
+    contexts = [np.column_stack([windows.task, windows.states[:, i : i - 1 or None]]) for i in (0, 1)]
+    shown, where = np.unique(np.concatenate(contexts), axis=0, return_inverse=True)
+    here, there = where.reshape(2, -1)  # of Z and of Z'
+    asked = np.zeros(len(shown), dtype=bool)
+    asked[here] = True  # others need no gradient
+    value, gradient = np.empty(len(shown)), np.empty((len(shown), 2, *weights[0].shape))
+    chunk = max(1, _CHUNK // (shown.shape[1] ** 2 * num_layers))
+    for wanted in (True, False):
+        some = np.flatnonzero(asked == wanted)
+        for at in (some[i : i + chunk] for i in range(0, len(some), chunk)):
+            value[at], slopes = _pass(tasks, shown[at, 0], shown[at, 1:], weights, num_layers, wanted)
+            if wanted:
+                gradient[at] = slopes
+    return value[here], value[there], gradient[here]
+
+
+def _pass(tasks, task, states, weights, num_layers, differentiate):
+    """Values of the queries of these contexts and, if asked for, their gradients."""
     batch = len(task)
     rewards = tasks.rewards[task[:, None], states[:, :-1]]
     features = np.broadcast_to(tasks.features, (batch, *tasks.features.shape))
-    model = SoftmaxTransformer(num_layers, tasks.discount, *weights)
-    with torch.no_grad():
-        after = model(softmax_td_prompt(features, states[:, 1:], rewards[:, 1:]))[:, -1, -1]
-    # Each window gets its own copy of the weights, so one backward pass yields all gradients apart.
+    prompt = softmax_td_prompt(features, states, rewards)
+    if not differentiate:
+        with torch.no_grad():
+            return SoftmaxTransformer(num_layers, tasks.discount, *weights)(prompt)[:, -1, -1].numpy(), None
+    # Each context gets its own copy of the weights, so one backward pass yields all gradients apart.
     own = [w.expand(1, batch, *w.shape).clone().requires_grad_() for w in weights]
-    model = SoftmaxTransformer(num_layers, tasks.discount, *own)
-    now = model(softmax_td_prompt(features, states[:, :-1], rewards[:, :-1]))[:, -1, -1]
-    gradients = torch.autograd.grad(now.sum(), [model.value_weights, model.score_weights])
-    return now.detach().numpy(), after.numpy(), torch.stack(gradients)[:, 0].transpose(0, 1).numpy()
+    model = SoftmaxTransformer(num_layers - 1, tasks.discount, *own)
+    prompt, value, score = model(prompt), model.value_weights[0], model.score_weights[0]
+    # Of the last layer only the query's current memory is needed.
+    sources, query = prompt[..., :-1], prompt[..., -1:]
+    heard = sources @ (sources.mT @ score @ query).softmax(dim=-2)
+    output = prompt[:, -1, -1] + (value[:, -1:] @ heard)[:, 0, 0]
+    gradients = torch.autograd.grad(output.sum(), [model.value_weights, model.score_weights])
+    return output.detach().numpy(), torch.stack(gradients)[:, 0].transpose(0, 1).numpy()
 
 
 @checked

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from icrl import _validation as valid
 from icrl._arguments import checked
+from icrl.pretraining.by_hand import QueryValue
 from icrl.pretraining.forward import (
     Tables,
     prompts,
@@ -86,6 +87,8 @@ def _table_forward(c, free, features, context, i, query):
     # Without the checks of their arguments, which come from here and would be a third of a step.
     scores = unwrap(state_scores)(block[:, :, None], features)
     context = Tables(*(x[i] for x in context))
+    if c.attention == "softmax" and query.device.type == "cpu":
+        return QueryValue.apply(rows, scores, *context, query, c.discount, c.num_layers)
     *_, values = unwrap(table_layers)(
         rows[:, :, None], scores, context, c.discount, c.num_layers, c.attention
     )

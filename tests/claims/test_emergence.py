@@ -6,7 +6,7 @@ import torch
 from early import still_holds
 
 from icrl.claims import emergence as chapter
-from icrl.pretraining import emergence, forward, trainer
+from icrl.pretraining import by_hand, emergence, forward, trainer
 
 CLAIMS = {claim.id: claim for claim in chapter.CLAIMS}
 
@@ -33,6 +33,7 @@ def operators_of_predecessors(scores, context, attention="softmax"):
 
 ORIGINAL = {
     "operators": forward.table_operators,
+    "attention": by_hand.attention,
     "tables": forward.tables_of_counts,
     "windows": trainer._windows,
     "response": emergence.response,
@@ -73,7 +74,7 @@ ORIGINAL["load"] = trainer.Trainer.load
 FAULTS = [
     ("pretraining-tables", forward, "table_operators", operators_without_counts),
     ("pretraining-tables", forward, "table_operators", operators_of_predecessors),
-    ("pretraining-gradients", forward, "table_operators", operators_without_counts),
+    ("pretraining-gradients", by_hand, "attention", lambda s, v: ORIGINAL["attention"](s, np.minimum(v, 1))),
     ("pretraining-gradients", trainer, "_windows", same_window),
     ("pretraining-resume", trainer.Trainer, "load", forgetful),
     ("forward-polynomial", chapter, "matching_matrix", lambda x, s: np.eye(len(x))),

@@ -1,5 +1,7 @@
 """Random tasks and certified runs: counts against loops, and each bound of the chain above the last."""
 
+import copy
+
 import numpy as np
 
 from icrl import mrp, softmax_td
@@ -43,6 +45,24 @@ def test_each_bound_gives_something_away():
         assert chain[0] <= chain[1] + 1e-9
         assert (np.diff(chain[3:]) >= -1e-9).all()  # radius, union bound, known range, norm
         assert seen.floor <= width + 1e-9
+
+
+def test_a_union_over_all_states_and_counts_costs_its_logarithm():
+    """The steps from a radius known for one count, to all of them, to values of any process, by formula."""
+    rng, compared = np.random.default_rng(5), 0
+    for _ in range(60):
+        twin = copy.deepcopy(rng)
+        run = certified_run(rng, delta=0.05)
+        process, _ = random_task(twin)
+        n = int(np.exp(twin.uniform(np.log(10), np.log(500))))
+        if run is None or run[1][5] - run[1][1] > 0.3 * run[3]:  # floors near the width are cut to it
+            continue
+        compared += 1
+        union = np.sqrt(np.log(2 * process.num_states * n / 0.05) / np.log(2 / 0.05))
+        wider = np.ptp(process.reward) / (1 - process.discount) / np.ptp(process.value())
+        (to_union, to_wider) = np.diff(run[1][3:6])
+        np.testing.assert_allclose(to_wider / to_union, union * (wider - 1) / (union - 1), rtol=1e-6)
+    assert compared >= 10
 
 
 def test_sharp_tasks_have_a_sharp_kernel():

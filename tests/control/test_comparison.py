@@ -32,6 +32,14 @@ def test_largest_return_is_the_bound_that_rewards_give(name):
     assert 0.95 * WORLDS[name].largest < bound <= WORLDS[name].largest
 
 
+def test_worlds_last_as_long_as_the_page_says():
+    for name, setting in WORLDS.items():
+        long = "large" in name or name in ("cliff", "taxi")
+        assert setting.horizon == (200 if long else 100)
+        assert setting.records[-1] == {"cliff": 1000, "taxi": 5000}.get(name, 500 if long else 400)
+        assert setting.runs >= 24
+
+
 @pytest.fixture
 def small(monkeypatch):
     world = replace(comparison.WORLDS["random"], runs=3, records=(0, 2, 4))

@@ -166,6 +166,7 @@ def test_refuses_unknown_updater():
         (lambda: Tabular("sarsa", 1.5), r"step_size is 1.5; it must lie in \(0, 1\]"),
         (lambda: Tabular("td", 0.5), "kind is 'td'"),
         (lambda: FrozenBlock(torch.eye(6), torch.eye(6)), "P has 6 rows; it must have 3 d"),
+        (lambda: FrozenBlock(torch.eye(2), torch.eye(2)), "P has 2 rows; it must have 3 d"),
         (lambda: slots(np.arange(3)), r"keys has shape \(3,\); it must be \(B, N\)"),
     ],
 )
@@ -182,3 +183,4 @@ def test_refuses_a_block_of_another_size():
     ):
         run(learner=block)
     run(learner=block, num_transitions=7)
+    FrozenBlock(*sarsa_weights(1, 1.0))  # the smallest there is

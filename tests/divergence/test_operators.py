@@ -58,6 +58,8 @@ def test_critical_discount_is_infinite_where_attention_returns_nothing():
     """Features far apart and a cycle: who listens to itself hears nothing of its own successors."""
     cycle = MarkovRewardProcess(np.roll(np.eye(3), 1, axis=1), np.zeros(3), 0.9)
     assert divergence.critical_discount(3 * np.eye(3), cycle) == np.inf
+    lazy = MarkovRewardProcess(np.array([[2.0, 1, 1], [2, 1, 1], [1, 2, 1]]) / 4, np.zeros(3), 0.5)
+    assert divergence.critical_discount(100 * np.eye(3), lazy) == np.inf  # tr(MP) = 1 to the last bit
 
 
 def test_batch_agrees_with_single_chains():

@@ -89,7 +89,9 @@ def test_side_by_side_is_the_whole_block(method):
     (m, k, q), rng = setting.shape, np.random.default_rng(9)
     score, value = (torch.from_numpy(rng.normal(size=(2, *s))).requires_grad_() for s in ((m, k), (q, m)))
     data, column, update = (torch.from_numpy(x) for x in given)
-    _, answer = room.respond(score, value, data, column)
+    asked = torch.einsum("bk,imk->ibm", column, score)
+    heard = torch.einsum("bnm,bnl,ibl->ibm", data, data, asked) / data.shape[1]
+    answer = torch.einsum("iqm,ibm->ibq", value, heard)
     prompt = data.new_zeros(len(data), m + k, data.shape[1] + 1)
     prompt[:, :m, :-1], prompt[:, m:, -1] = data.mT, column
     for i in range(2):

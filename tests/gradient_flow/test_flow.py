@@ -120,7 +120,6 @@ def test_refuses_flow(change, message):
 
 
 @pytest.mark.bad_input
-@pytest.mark.filterwarnings("ignore")
 def test_refuses_solver_that_gives_up():
     with pytest.raises(ValueError, match="the solver gave up at time"):
         gradient_flow(LOSS, 1e200 * SCORE, 1e200 * VALUE, 1.0)

@@ -12,6 +12,11 @@ def test_step_size_if_none_is_given():
     assert GaussianLoss(2, 0.8, 10) == GaussianLoss(2, 0.8, 10, step_size=1.0)
 
 
+def test_one_feature_is_enough():
+    law = GaussianLoss(1, 0.8, 10)
+    assert abs(law.loss(*law.teacher)) < 1e-12
+
+
 def test_the_closed_form_is_the_mean_over_tasks():
     """Loss and gradients against 100 000 sampled tasks at a random point; nothing at its default."""
     rng = np.random.default_rng(0)

@@ -50,3 +50,5 @@ def test_refuses():
         moments_by_counts(process, np.eye(2), 0, [1])
     with pytest.raises(ValueError, match="depths are"):
         moments_by_counts(process, np.eye(2), 3, [2, 1])
+    with pytest.raises(ValueError, match="num_features is 0"):
+        pair_entries(0)

@@ -56,7 +56,7 @@ def copy_of(source):
     return result
 
 
-def test_killed_run_continues_bit_for_bit(tmp_path, monkeypatch):
+def test_killed_run_continues_bit_for_bit(tmp_path, monkeypatch, capsys):
     whole = pretrain(SMALL, generator())
     original, calls = trainer.objectives, []
 
@@ -73,7 +73,8 @@ def test_killed_run_continues_bit_for_bit(tmp_path, monkeypatch):
     continued = pretrain(SMALL, generator(99), checkpoint=path)  # its generator comes from the checkpoint
     for a, b in zip(whole, continued, strict=True):
         assert torch.equal(a, b)
-    again = pretrain(SMALL, generator(5), checkpoint=path)  # nothing left to do
+    again = pretrain(SMALL, generator(5), checkpoint=path, progress=True)  # nothing left to do
+    assert f"{SMALL.num_steps}/{SMALL.num_steps}" in capsys.readouterr().err
     assert torch.equal(again.value_weights, whole.value_weights)
 
 

@@ -33,6 +33,8 @@ def test_rows(tables):
         assert {row["run"] for row in rows} == {"x"}
         assert {row["seed"] for row in rows} == {0, 1}
         assert all(list(row) == list(rows[0]) for row in rows)
+    assert {row["layer"] for row in tables["layers"]} == {0, 1, 2}  # 0 is the embedding
+    assert {(row["layer"], row["head"]) for row in tables["heads"]} == {(1, 0), (1, 1), (2, 0), (2, 1)}
 
 
 def test_law_row_is_the_run_row(tables):
