@@ -182,12 +182,12 @@ def joint(rng):
     for _ in range(3):
         process = frequent_states(rng, rng.uniform(0.3, 0.6))
         slopes = []
-        for n in (24, 48):
+        for n in (36, 72):
             now, then = moments_by_counts(process, features, n, [n, n + 1]).update
             slopes.append(n * (then - now)[0, 2])  # the reward row of V
         wanted = joint_slope(process, features)
         errors.append(np.linalg.norm(2 * slopes[1] - slopes[0] - wanted) / np.linalg.norm(wanted))
-    return Evidence(largest(errors), 0.2, "3 chains of two states, n = L = 24 and 48")
+    return Evidence(largest(errors), 0.05, "3 chains of two states, n = L = 36 and 72")
 
 
 def joint_limit(rng):

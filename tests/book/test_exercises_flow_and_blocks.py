@@ -1,4 +1,4 @@
-"""Solutions of exercises, carried out: `global-minimizer` to `gradient-flow`, and `control`."""
+"""Solutions of exercises, carried out: `global-minimizer` to `teacher-mimicking`, and `control`."""
 
 import dataclasses
 
@@ -11,7 +11,14 @@ from icrl import mdp, mrp
 from icrl.constructions import expectations, objective_gradient
 from icrl.contraction import population_matching
 from icrl.control import LinearSarsa, comparison, control, score
-from icrl.gradient_flow import mimicking_loss, richness
+from icrl.gradient_flow import (
+    Experiment,
+    experiment,
+    mimicking_loss,
+    richness,
+    train_side_by_side,
+    training_start,
+)
 from icrl.linear_transformer import (
     LinearTransformer,
     actor_critic_prompt,
@@ -281,3 +288,39 @@ def test_control_4_other_rewards_in_the_large_lake():
     holes, equal, positive = score([lake] * 36, run.policies, 200).success[0].reshape(3, 12).mean(axis=1)
     assert holes < 0.25
     assert equal == positive == 0
+
+
+# ----------------------------------------------------------------------------------- teacher-mimicking
+
+
+def test_mimicking_1_windows_for_all_blocks(rng):
+    """Side by side or alone, a block ends where it does; and what one at its start would add is little."""
+    setting = Experiment(num_states=3, num_actions=2, num_transitions=7, batch=4, windows=5)
+    starts = training_start(setting, 3, rng)
+    together = train_side_by_side(setting, 30, *starts, np.random.default_rng(1), records=2)
+    for k in range(3):
+        alone = (x[k : k + 1] for x in starts)
+        run = train_side_by_side(setting, 30, *alone, np.random.default_rng(1), records=2)
+        assert np.abs(run.scores[-1, 0] - together.scores[-1, k]).max() < 1e-10
+        assert np.abs(run.values[-1, 0] - together.values[-1, k]).max() < 1e-10
+        assert np.abs(together.scores[-1, k] - starts[0][k]).max() > 0.01
+    shown = next(experiment._lessons(setting, rng))
+    said = experiment.respond(*map(torch.from_numpy, (*starts, shown.data, shown.column)))[1]
+    assert (said.numpy() ** 2).mean() < 0.1**2 * (shown.update**2).mean()
+
+
+def test_mimicking_3_the_scale_of_many_features():
+    def scale(states, actions=1, **options):
+        return Experiment(num_states=states, num_actions=actions, **options).balanced_scale()
+
+    d = 20
+    assert abs(scale(d) - (0.2 * d**0.5 / (2 * d + 1) ** 0.5) ** 0.5) < 1e-12
+    assert abs((0.2 / 2**0.5) ** 0.5 - 0.376) < 5e-4
+    far = scale(400)
+    assert abs(far - 0.376) < 1e-3 < 0.376 - scale(20)
+    both = {"method": "actor-critic", "step_size": 0.3, "actor_step": 0.3}
+    for states, actions in ((4, 3), (3, 7)):
+        h = states * actions
+        norm = (0.09 * states + 0.09 * h) ** 0.5
+        assert abs(scale(states, actions, **both) - (norm / (2 * states + 1) ** 0.5) ** 0.5) < 1e-12
+    assert abs(scale(4, 400, **both) / scale(4, 25, **both) - 2) < 0.04  # h / d grew sixteenfold

@@ -85,8 +85,8 @@ def steeper(seen):
     return dataclasses.replace(seen, spectrum=1.5 * seen.spectrum)
 
 
-def wider(seen):
-    return dataclasses.replace(seen, margin=2 * seen.margin)
+def widened(factor):
+    return lambda seen: dataclasses.replace(seen, margin=factor * seen.margin)
 
 
 def always(kind, name="random_tasks"):
@@ -131,14 +131,15 @@ RATE_FAULTS = [
     ("polyak-lojasiewicz", "richness", steeper),
     ("polyak-lojasiewicz", "richness", halved),
     ("gap-and-scale", "richness", halved),
-    ("gap-and-scale", "richness", lambda seen: steeper(steeper(steeper(seen)))),
+    ("gap-and-scale", "gaps_of_blocks", lambda bounds: (bounds[0], 0.99 * bounds[1])),
     ("escape-time", "gradient_flow", slower),
     ("rate-by-modes", "follow", lambda landing: landing._replace(flow=slower(landing.flow))),
     ("rate-by-modes", "richness", steeper),
     ("rate-by-modes", "local_rate", lost_mode),
     ("rate-by-modes", "local_rate", lambda rate: rate._replace(steepest=0.97 * rate.slope)),
     ("polyak-at-the-end", "polyak", lambda ratios: 1.01 * ratios),
-    ("flow-is-bounded", "richness", wider),
+    ("flow-is-bounded", "richness", widened(1.001)),
+    ("flow-is-bounded", "richness", widened(0.999)),
     ("flow-is-bounded", "norm_bound", lambda bound: 0.999 * bound),
     ("flow-is-bounded", "bound_by_hand", lambda bounds: (0.02 * bounds[0], bounds[1])),
 ]

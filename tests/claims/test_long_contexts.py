@@ -115,6 +115,8 @@ FAULTS = [
     ("neu-joint-slope", joint, "_pair_statistics", lambda P, mu: (0 * PAIRS(P, mu)[0], PAIRS(P, mu)[1])),
     ("neu-joint-slope", joint, "_pair_statistics", lambda P, mu: (PAIRS(P, mu)[0], 0.5 * PAIRS(P, mu)[1])),
     ("neu-joint-slope", chapter, "joint_slope", lambda *a: -ORIGINAL["joint_slope"](*a)),
+    ("neu-joint-slope", chapter, "joint_slope", lambda *a: 1.1 * ORIGINAL["joint_slope"](*a)),
+    ("neu-joint-slope", chapter, "joint_slope", lambda *a: 0.9 * ORIGINAL["joint_slope"](*a)),
     ("neu-joint-limit", chapter, "joint_slope", lambda *a: 1.1 * ORIGINAL["joint_slope"](*a)),
 ]
 PAIRS, WEIGHTS = joint._pair_statistics, endless.softmax_td_weights

@@ -17,6 +17,7 @@ from mutants import (
     changed,
     discount_ignored,
     drifts_apart,
+    kernel_bent,
     kernel_over_queries,
     kernel_shifted,
     kernel_telling_equal_features_apart,
@@ -46,6 +47,7 @@ INTACT = ["operator-form", "linear-td", "tabular-td"]
 MUTATIONS = [
     (TD, "softmax_kernel", kernel_without_mask, "factor-gamma tabular-limit high-temperature"),
     (TD, "softmax_kernel", kernel_over_queries, "factor-gamma operator-form"),
+    (TD, "softmax_kernel", kernel_bent, "high-temperature"),
     (TD, "softmax_kernel", kernel_with_flipped_scores, "tabular-limit high-temperature"),
     (TD, "softmax_kernel", kernel_shifted, "operator-form tabular-td"),
     (TD, "softmax_kernel", kernel_telling_equal_features_apart, "equal-features"),
