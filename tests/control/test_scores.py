@@ -37,6 +37,16 @@ def test_score_of_a_corridor():
     assert first_reward_time(process, always[0][:, ::-1]) == np.inf
 
 
+def test_a_trap_beside_the_reward_is_for_ever():
+    """Half of the episodes end, paid; the other half stay where nothing is."""
+    transition, outcome = np.zeros((3, 1, 3)), np.zeros((3, 1, 3))
+    transition[0, 0, 1:] = 0.5
+    transition[1, 0, 1] = transition[2, 0, 2] = outcome[0, 0, 1] = 1
+    reward, ends = np.array([[0.5], [0.0], [0.0]]), np.array([False, True, False])
+    process = MarkovDecisionProcess(transition, reward, 0.5, np.array([1.0, 0, 0]), ends, outcome)
+    assert first_reward_time(process, np.ones((3, 1))) == np.inf
+
+
 def test_shares_of_known_policies():
     rng = np.random.default_rng(3)
     processes = [random_mdp(4, 3, 0.8, rng) for _ in range(6)]
