@@ -41,7 +41,7 @@ def tables(run: Run, *, steps: int, networks: int, layers: int) -> None:
 SWEEP = Sweep(
     __file__,
     tables,
-    full={"steps": 3000, "networks": 12, "layers": 3},
+    full={"steps": 3000, "networks": 12, "layers": 4},
     small={"steps": 20, "networks": 2, "layers": 2},
 )
 if __name__ == "__main__":
