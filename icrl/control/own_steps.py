@@ -43,9 +43,8 @@ OWN: dict[str, tuple[Callable[[float, float], Updater], tuple[float, ...]]] = {
 """Learners by name: what to make of a step size and of the largest return, and the step sizes tried
 first."""
 
-SERVED = ("lake", "slippery lake", "large lake", "cliff")
-"""The worlds; Taxi would take longer than all of them. For random ones see
-:mod:`icrl.control.softmax_comparison`."""
+SERVED = ("lake", "slippery lake", "large lake", "cliff", "taxi")
+"""The worlds; for random ones see :mod:`icrl.control.softmax_comparison`."""
 
 
 @checked

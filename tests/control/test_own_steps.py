@@ -47,7 +47,7 @@ def test_each_learner_by_its_name():
 
 def test_no_return_exceeds_the_largest():
     """The optimum of a draw, where an optimistic learner starts above it."""
-    for name in (*SERVED, "cliff", *comparison.TUNED_ON, "few successors"):
+    for name in (*SERVED, *comparison.TUNED_ON, "few successors"):
         setting = comparison.WORLDS[name]
         process = setting.draw(1, np.random.default_rng(0))[0]
         assert process.optimal_q().max() <= setting.largest + 1e-12
