@@ -28,7 +28,7 @@ _ICONS |= {"play": "&#9654;&#xFE0E;", "step-forward": "&gt;", "fast-forward": "&
 
 def set_style() -> None:
     """Set matplotlib's defaults to those of the book: seaborn's ticks for a notebook, and some of ours."""
-    plt.style.use("icrl.book")
+    plt.style.use("icrl.figures")
 
 
 def heat(

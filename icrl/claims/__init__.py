@@ -10,7 +10,7 @@ from icrl.claims.registry import Claim, Claims, Evidence, table
 def __getattr__(name):
     """All claims, when they are asked for: a chapter that takes its own does not load the other rooms."""
     if name != "CLAIMS":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module 'icrl.claims' has no attribute {name!r}")
     from icrl.claims import (
         actor_critic,
         certificate,

@@ -100,28 +100,6 @@ def upper_end(failures: int, runs: int) -> float:
     return float(binomtest(failures, runs).proportion_ci(0.95, "exact").high)
 
 
-def gather(claims: Iterable[Claim], seed: int, jobs: int = 1) -> dict[str, Evidence]:
-    """What the check of each claim saw, by id, in the order of the claims.
-
-    Args:
-        claims: to be checked.
-        seed: of their random instances.
-        jobs: processes that share the work; what is seen does not depend on them.
-    """
-    from joblib import Parallel, delayed  # here, as above
-
-    claims, together = list(claims), {}
-    for claim in claims:  # what shares its randomness shares what it computes, in one process
-        together.setdefault(claim.drawn_with or claim.id, []).append(claim)
-    found = Parallel(n_jobs=jobs)(delayed(_in_turn)(group, seed) for group in together.values())
-    seen = {name: evidence for group in found for name, evidence in group.items()}
-    return {claim.id: seen[claim.id] for claim in claims}
-
-
-def _in_turn(claims, seed):
-    return {claim.id: claim.check(claim.generator(seed)) for claim in claims}
-
-
 def table(claims: Iterable[Claim], seed: int) -> tuple[str, bool]:
     """Check each claim; the report as text, and whether all hold."""
     lines, all_hold = [], True

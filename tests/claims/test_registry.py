@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from joblib import parallel_config
 
 import icrl.__main__ as command
 from icrl.claims import CLAIMS, registry
-from icrl.claims.registry import Claim, Evidence, gather, largest, relative_error
+from icrl.claims.registry import Claim, Evidence, largest, relative_error
 
 BOOK = Path(__file__).parents[2] / "book"
 
@@ -156,18 +155,3 @@ def test_command_seed_decides_the_instances(monkeypatch, capsys):
         reports.append(capsys.readouterr().out)
     assert reports[0] == reports[1] != reports[2]
     assert reports[3] == reports[4]
-
-
-def drawn(rng):
-    return Evidence(rng.random(), 1.0, str(rng.random()))
-
-
-def test_what_is_gathered_does_not_depend_on_the_number_of_jobs():
-    """Claims that share randomness stand apart, and come back in their order."""
-    names = {"a": "", "b": "", "c": "a", "d": "b", "e": "a"}
-    some = [Claim(x, "ours", "s", "bound", "s", drawn, drawn_with=y) for x, y in names.items()]
-    with parallel_config(backend="threading"):
-        seen = gather(some, seed=3, jobs=2)
-    assert list(seen) == [*"abcde"]
-    assert seen == gather(some, seed=3) == {x.id: drawn(x.generator(3)) for x in some}
-    assert seen["a"] == seen["c"] != seen["b"]
