@@ -4,8 +4,7 @@ BIN := .venv/bin
 PAGE := _build/html/book/intro.html
 # Without notebooks, nbval would cost each process 3 s of imports.
 TYPED := --jaxtyping-packages=icrl,typed.checked -p no:nbval
-# Three processes for two cores: one of them often waits for a browser or for a notebook's kernel.
-UNTYPED := -m pytest -q -n 3 --dist loadfile -m untyped
+UNTYPED := -m pytest -q -n 2 --dist loadfile -m untyped
 # The notebook of the claims runs in tests/claims/test_table.py, on what was computed there already.
 NOTEBOOKS := --nbval --nbval-current-env --nbval-sanitize-with book/nbval-sanitize.cfg --ignore=book/claims.ipynb
 export PYTHONHASHSEED := 0
