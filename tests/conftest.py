@@ -10,7 +10,7 @@ import sympy  # noqa: F401
 import torch
 
 torch.set_num_threads(1)  # pytest-xdist fills the cores already
-gc.disable()  # while modules and tests are loaded: nothing of them is garbage, and to find that out takes long
+gc.disable()  # while all is loaded: nothing of it is garbage, and to find that out takes long
 
 
 TESTS = Path(__file__).parent
