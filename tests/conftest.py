@@ -3,6 +3,9 @@
 import gc
 from pathlib import Path
 
+# It asks the garbage collector who holds a generator, and later would be told: nobody.
+import hypothesis  # noqa: F401
+
 # Before `icrl`: what is first imported from inside it, under jaxtyping's hook, bypasses Python's own cache
 # of compiled modules, and every process would spend ten seconds on compiling.
 import scipy.stats  # noqa: F401
