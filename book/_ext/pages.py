@@ -17,7 +17,7 @@ PICTURE = "_static/emblem.png"
 DESCRIPTION = 200  # characters at most
 # Characters of TeX. A formula that is not short may be wider than a narrow screen, and scrolls there.
 SHORT, UNBREAKABLE = 30, 45
-MANY_ROWS = 16
+MANY_ROWS, MANY_LINES = 16, 20
 LONG_VALUE = 120  # characters of a constant's value; a table of functions fills half a page
 IN_TEX = re.compile(r"[.,;:!?)\]]+(?=\s|$)")
 CLOSING = re.compile(r"[.,;:!?)\]’”…]+(?=\s|$)|[)\]’”]*[-–—](?=\w)|s\b")
@@ -96,11 +96,14 @@ def keep_together(app, doctree, docname):
         together.extend(parts)
 
 
-def mark_announcements(app, doctree, docname):
-    """What ends with a colon stays with what it announces, on paper."""
+def mark_for_paper(app, doctree, docname):
+    """On paper what ends with a colon stays with what it announces, and long code may go over the page."""
     for paragraph in doctree.findall(nodes.paragraph):
         if paragraph.astext().rstrip().endswith(":"):
             paragraph["classes"].append("announces")
+    for code in doctree.findall(nodes.literal_block):
+        if code.astext().count("\n") >= MANY_LINES and "cell_input" in code.parent.get("classes", []):
+            code.parent["classes"].append("long")
 
 
 def mark_verdicts(app, doctree, docname):
@@ -250,7 +253,7 @@ def setup(app):
     app.add_config_value("icrl_repository", "", "html")
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", keep_together)
-    app.connect("doctree-resolved", mark_announcements)
+    app.connect("doctree-resolved", mark_for_paper)
     app.connect("doctree-resolved", mark_verdicts)
     app.connect("doctree-resolved", leave_out_long_values)
     app.connect("html-page-context", describe, priority=900)
