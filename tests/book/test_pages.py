@@ -70,6 +70,18 @@ def test_punctuation_stays_at_its_own_formula():
     assert [formula.astext() for formula in line.findall(nodes.math)] == [f"({xs}),", "y", xs, "z"]
 
 
+def test_long_code_goes_over_the_page_and_announcements_stay_with_what_they_announce():
+    def cell(lines):
+        code = nodes.literal_block("", "\n".join("x" * lines))
+        return nodes.container("", code, classes=["cell_input"])
+
+    page = nodes.section("", cell(pages.MANY_LINES + 1), cell(pages.MANY_LINES))
+    page += [nodes.paragraph("", "So we try: "), nodes.paragraph("", "Done.")]
+    pages.mark_for_paper(None, page, "page")
+    assert ["long" in part["classes"] for part in page] == [True, False, False, False]
+    assert ["announces" in part["classes"] for part in page] == [False, False, True, False]
+
+
 def test_phrases_in_a_printed_table_begin_at_the_left():
     table = '<table border="1" class="dataframe"><thead><tr><th></th><th>n = 4</th><th>seen</th></tr></thead>'
     table += (
