@@ -3,9 +3,11 @@
 import gc
 from pathlib import Path
 
+# It asks the garbage collector who holds a generator, and later would be told: nobody.
+import hypothesis  # noqa: F401
+
 # Before `icrl`: what is first imported from inside it, under jaxtyping's hook, bypasses Python's own cache
 # of compiled modules, and every process would spend ten seconds on compiling.
-import hypothesis  # noqa: F401  (before `gc.freeze`, which hides from it who holds its generators)
 import scipy.stats  # noqa: F401
 import sympy  # noqa: F401
 import torch

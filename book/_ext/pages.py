@@ -193,6 +193,7 @@ def set_printed(table):
 
     marked = re.sub(r"<tr.*?</tr>", mark, one_line_of_names(table[0]), flags=re.DOTALL)
     marked = re.sub(SHORT_NAME, lambda name: name[0].replace(" ", "&nbsp;"), marked)
+    marked = re.sub(r"(?<=\de-)(?=\d)", "&#8288;", marked)  # no line ends within 1e-10
     return re.sub("(?<=>)[^<]+", lambda text: TORN.sub("&nbsp;", text[0]), marked)
 
 
