@@ -183,11 +183,15 @@ def oracle(rng):
 
 
 def success(rng):
-    """Gymnasium's own episodes under a random policy: how often the goal was reached, against the score."""
+    """Gymnasium's own episodes: how often a policy that is right three times in ten arrived, and the score.
+
+    Not one that never is: its few arrivals of 1500 would be Poisson, whose far tail is no Gaussian's.
+    """
     errors, episodes = [], 1500
     for name, options in TASKS[:2]:
         process, task = from_gymnasium(name, 0.95, **options), gymnasium.make(name, **options)
         policy = rng.dirichlet(np.ones(process.num_actions), process.num_states)
+        policy = 0.3 * optimal([process])[0] + 0.7 * policy
         exact = float(score([process], policy[None], 30).success[0])
         cumulative, reached = policy.cumsum(axis=1), 0
         s, _ = task.reset(seed=int(rng.integers(2**31)))
@@ -209,18 +213,26 @@ def success(rng):
 
 
 def first_reward(rng):
-    """Simulated waiting times for the first reward under random policies, against the linear solve."""
-    errors = []
+    """Simulated waiting times for a reward under random policies, against the linear solve.
+
+    What pays ends the episode, so that from one reward to the next is as long as to the first: of each run
+    so many waits are taken as it surely has. Waits are skewed, and a mean needs many to be Gaussian.
+    """
+    errors, seen = [], []
     for name, options in TASKS[:2]:
         process = from_gymnasium(name, 0.95, **options)
-        policy = 0.6 * optimal([process])[0] + 0.4 * rng.dirichlet(np.ones(4), 16)
+        policy = 0.8 * optimal([process])[0] + 0.2 * rng.dirichlet(np.ones(4), 16)
         runs, n = 300, 3000
         roll = rollout_batch([process] * runs, np.repeat(policy[None], runs, 0), n, rng)
-        paid = roll.rewards != 0
-        times = np.where(paid.any(axis=1), paid.argmax(axis=1) + 1, np.inf)  # a miss would fail the claim
         exact = first_reward_time(process, policy)
-        errors.append(abs(times.mean() - exact) / (times.std() / np.sqrt(runs)))
-    return Evidence(largest(errors), 4.5, "2 lakes, 300 runs of at most 3000 steps")
+        each = max(1, int(n / exact / 8)) if exact > 0 else 1
+        paid = [np.flatnonzero(rewards)[:each] for rewards in roll.rewards]
+        short = min(len(steps) for steps in paid) < each  # a run without its waits would fail the claim
+        times = np.concatenate([np.diff(steps, prepend=-1) for steps in paid])
+        z = abs(times.mean() - exact) / (times.std() / np.sqrt(len(times)))
+        errors.append(np.inf if short else z)
+        seen.append(len(times))
+    return Evidence(largest(errors), 4.5, f"2 lakes, {seen[0]} and {seen[1]} waits in 300 runs of 3000 steps")
 
 
 def gauge(rng):
@@ -363,7 +375,7 @@ CLAIMS = Claims(
         "interval",
         "score",
         success,
-        risk=2e-5,
+        risk=3e-5,
     ),
     claim(
         "first-reward-time",
@@ -371,7 +383,7 @@ CLAIMS = Claims(
         "interval",
         "fails",
         first_reward,
-        risk=2e-5,
+        risk=4e-5,
     ),
     claim(
         "raised-rewards",

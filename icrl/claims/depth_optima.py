@@ -278,14 +278,21 @@ def momentum_reversible(rng):
 
 
 def averaging_emerges(rng):
-    """Trained live on Boyan chains: who has a layer that averages, and which head the answers are near to."""
+    """Trained live on Boyan chains: who has a layer that averages, and which head the answers are near to.
+
+    With weights of their own 546 of 636 networks had one, with shared ones one of 700. They are independent:
+    that fewer than half of 24 have one has probability 9e-6, that more than 2 of 12 have 1.4e-5, the rates
+    being drawn from what these counts leave open. How near the answers are is said of the median: eleven
+    of 192 networks are beyond its limit, one by far, of the shared ones none of 96; at the upper ends of 99 %
+    for these rates half of the networks are with probability 2e-5.
+    """
     generator, counts = torch.Generator().manual_seed(int(rng.integers(2**31))), []
-    for weights in ("per-layer", "shared"):
+    for weights, networks in (("per-layer", 24), ("shared", 12)):
         c = Configuration(
             discount=0.9,
             num_states=5,
             num_layers=2,
-            num_seeds=12,
+            num_seeds=networks,
             num_steps=300,
             num_prompts=32,
             weights=weights,
@@ -300,13 +307,13 @@ def averaging_emerges(rng):
             (said - heads[name][-1].gather(-1, query)[..., 0]).square().mean(-1)
             for name in ("price last", "TD")
         ]
-        counts.append(float((away[0] / away[1]).max()))
+        counts.append(float((away[0] / away[1]).quantile(0.5)))
     own, near, shared, also = counts
-    error = max(0, 6 - own, shared - 2) + max(0.0, near - 0.5, also - 0.5)
+    error = max(0, 12 - own, shared - 2) + max(0.0, near - 0.2, also - 0.2)
     return Evidence(
         error,
         0.0,
-        f"2 layers, 12 networks each: {own} average with weights of their own, {shared} with shared ones",
+        f"2 layers: {own} of 24 networks average with weights of their own, {shared} of 12 with shared ones",
     )
 
 
@@ -380,12 +387,13 @@ CLAIMS = Claims(
     Claim(
         "averaging-emerges",
         "ours",
-        "Of networks of two layers trained on Boyan chains at least 6 in 12 get a layer that averages if "
-        "each has weights of its own, at most 2 if they share them; the answers of all are nearer to those "
-        "of priced TD than of TD.",
+        "Of networks of two layers trained on Boyan chains at least 12 in 24 get a layer that averages if "
+        "each has weights of its own, at most 2 in 12 if they share them; in the "
+        "median of either the answers are more than five times nearer to those of priced TD than of TD, in "
+        "mean square.",
         "control",
         CHAPTER + "emerges",
         averaging_emerges,
-        risk=1e-5,
+        risk=5e-5,
     ),
 )

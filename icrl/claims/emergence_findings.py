@@ -1,7 +1,9 @@
 """Claims of the chapter `emergence` about networks that the check trains itself.
 
-Means are compared on fresh worlds, paired, by one-sided intervals of 99.99 %. The stated risk is a guess from
-the margins: they are several half-widths of these intervals, in all of a dozen runs with other seeds.
+Means are compared on fresh worlds, paired, by one-sided intervals of 99.99 %. The limits lie far
+beyond: the means compared differ by 12 standard errors and more in all of sixteen runs of `training-helps`
+and 32 networks of the far-sighted runs, where 3.72 are asked for, and what is no mean lies 6 deviations and
+more from its limits. So the stated risks, 1e-5, hold for tails much heavier than a Gaussian's.
 """
 
 from dataclasses import replace
@@ -25,18 +27,26 @@ def upper(differences):
 
 
 def training_helps(rng):
-    """Squared errors on fresh worlds, paired: less than half of those at the start, and less than a r(s)."""
-    c = replace(SMALL, num_seeds=5, num_prompts=32, num_steps=300, learning_rate=0.05)
+    """Squared errors on fresh worlds, paired: a tenth of those at the start, half of a r(s), the right size.
+
+    Size: the factor on what a network says that fits the truth best. It is too large where the target has
+    too little of the future, or of the reward: by .07 and .12 for a tenth less. Else 1.013 on average, and
+    the mean of six networks deviates by .006.
+    """
+    c = replace(SMALL, num_seeds=6, num_prompts=32, num_steps=300, learning_rate=0.05)
     g = generator(rng)
-    run, tasks = pretrain(c, g), emergence.fresh_tasks(c, 4000, g)
-    ends = zip(run.value_weights[[0, -1]], run.score_weights[[0, -1]], strict=True)
+    run, tasks = pretrain(c, g), emergence.fresh_tasks(c, 12_000, g)
+    ends = list(zip(run.value_weights[[0, -1]], run.score_weights[[0, -1]], strict=True))
     before, after = (emergence.squared_errors(c, *weights, tasks) for weights in ends)
     now = emergence.at_query(tasks.worlds.reward, tasks)
     truth = emergence.at_query(tasks.worlds.value(c.discount), tasks)
     scale = (now * truth).mean() / now.square().mean()  # the best there is without a look at successors
-    error = max(0.0, upper(after - before / 2), upper(after - (scale * now - truth).square()))
-    ratio = float((after.mean(-1) / (scale * now - truth).square().mean()).max())
-    return Evidence(error, 0.0, f"5 seeds, 300 steps; at most {ratio:.2f} of the error of a r(s)")
+    rival, said = (scale * now - truth).square(), emergence.query_values(c, *ends[1], tasks)
+    factor = float(((said * truth).mean(-1) / said.square().mean(-1)).mean())
+    error = max(0.0, upper(after - before / 10), upper(after - rival / 2), abs(factor - 1.01) - 0.04)
+    ratios = [float((after.mean(-1) / x.mean(-1)).max()) for x in (before, rival)]
+    seen = f"{ratios[0]:.2f} of the error at the start, {ratios[1]:.2f} of a r(s); factor {factor:.3f}"
+    return Evidence(error, 0.0, f"6 seeds, 300 steps; at most {seen}")
 
 
 def far_sighted(rng):
@@ -52,7 +62,7 @@ def far_sighted(rng):
 
 
 def far_run(rng):
-    """Configuration, run and 4000 fresh tasks, far-sighted and shallow; the three claims share them."""
+    """Configuration, run and 16 000 fresh tasks, far-sighted and shallow; the three claims share them."""
     return far_run_from(int(rng.integers(2**31)))
 
 
@@ -61,7 +71,7 @@ def far_run_from(seed):
     """The same, from this seed."""
     c = replace(SMALL, num_states=5, discount=0.9, num_transitions=40, num_prompts=64, num_steps=700)
     c, g = replace(c, learning_rate=0.1), torch.Generator().manual_seed(seed)
-    return c, pretrain(c, g), emergence.fresh_tasks(c, 4000, g)
+    return c, pretrain(c, g), emergence.fresh_tasks(c, 16_000, g)
 
 
 def simple_rules(rng):
@@ -72,7 +82,8 @@ def simple_rules(rng):
     rules = emergence.baselines(c, tasks)
     names = "certainty equivalence", "centred TD + mean / (1 - gamma)"
     excess = [upper((rules[name] - truth).square() - trained) for name in names]
-    return Evidence(max(0.0, *excess), 0.0, f"2 seeds, 4000 worlds; excess {excess[0]:.3f}, {excess[1]:.3f}")
+    seen = f"2 seeds, 16 000 worlds; excess {excess[0]:.3f}, {excess[1]:.3f}"
+    return Evidence(max(0.0, *excess), 0.0, seen)
 
 
 def price(rng):
@@ -102,22 +113,28 @@ def price(rng):
 
 
 def finds_td(rng):
-    """Where gamma^L is small: b/a and -c/a of every seed after a training, distance from 1 beyond 0.2."""
-    c = replace(SMALL, num_layers=6, num_transitions=40, num_seeds=4, num_prompts=32, num_steps=900)
+    """Where gamma^L is small: distance of b/a and -c/a from 1 after a training, which most of seven keep.
+
+    Not all: a start in a hundred or two may be stuck, and one of 348 was off by 0.13. If one in fifty is off
+    by more than a tenth (the upper end of 99 %), four or more of seven are with probability 6e-6.
+    """
+    c = replace(SMALL, num_layers=6, num_transitions=40, num_seeds=7, num_prompts=32, num_steps=900)
     run = pretrain(replace(c, learning_rate=0.1), generator(rng))
     a, b, current = run.rows[-1, 0].T
     ratios = torch.stack([b / a, -current / a])
-    error = max(0.0, float((ratios - 1).abs().max()) - 0.2, 0.3 - float(a.min()))
+    off = torch.where(a > 0.3, (ratios - 1).abs().amax(0), torch.inf).sort().values
     spread = f"{float(ratios.min()):.2f} to {float(ratios.max()):.2f}"
-    return Evidence(error, 0.0, f"4 seeds, gamma^L = 1/64, 900 steps; ratios {spread}")
+    seen = f"7 seeds, gamma^L = 1/64, 900 steps; ratios {spread}"
+    return Evidence(float(off[3]), 0.1, seen)
 
 
 CLAIMS = Claims(
     claim(
         "training-helps",
         "ours",
-        "Three hundred steps at least halve the error on fresh worlds, for every seed, and beat the best "
-        "multiple of the present reward.",
+        "Three hundred steps leave less than a tenth of the error on fresh worlds, for every seed, and less "
+        "than half of that of the best multiple of the present reward. What six networks say is of the right "
+        "size: the factor that fits it best to the truth is 0.97 to 1.05 in their mean.",
         "bound",
         "emerges",
         training_helps,
@@ -126,8 +143,8 @@ CLAIMS = Claims(
     claim(
         "training-finds-td",
         "ours",
-        r"Where $\gamma^L$ is small, the row $(a,b,c)$ of each of four seeds, from small starts, comes "
-        "within 20 % of a multiple of $(1,1,-1)$.",
+        r"Where $\gamma^L$ is small, the row $(a,b,c)$ of most networks, four of seven or more, "
+        "from small starts, comes within a tenth of a multiple of $(1,1,-1)$.",
         "bound",
         "emerges",
         finds_td,

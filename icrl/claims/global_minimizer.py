@@ -145,35 +145,44 @@ def without_coverage(rng):
 
 
 def random_parameters(rng):
-    """J on the construction's own entries, all windows: 20 random points must lie clearly above."""
-    tasks = one_hot_tasks(rng, 2, 2)
-    windows, own = tasks.enumerate(6), own_entries(2)
-    points = [softmax_td_weights(2), *(random_weights(rng, 5) for _ in range(20))]
-    losses = []
-    for weights in points:
-        terms = neu_terms(tasks, windows, *weights, 4)
-        losses.append(np.linalg.norm(terms.mean(terms.td_updates)[own]))
-    median = np.median(losses[1:])
-    return Evidence(
-        max(0.0, 5 - median / losses[0]), 0.0, f"{losses[0]:.3f} against a median of {median:.2f}"
-    )
+    """J on the construction's own entries, all windows, at random points and there: the median of 20 ratios.
+
+    On one set of tasks the construction may be as bad as a random point, in one of sixty by chance; the
+    logarithm of the median over five sets has mean 5.3 and deviation 0.7.
+    """
+    ratios, own = [], own_entries(2)
+    for _ in range(5):
+        tasks = one_hot_tasks(rng, 2, 2)
+        windows, losses = tasks.enumerate(6), []
+        for weights in [softmax_td_weights(2), *(random_weights(rng, 5) for _ in range(4))]:
+            terms = neu_terms(tasks, windows, *weights, 4)
+            losses.append(np.linalg.norm(terms.mean(terms.td_updates)[own]))
+        ratios += [loss / losses[0] for loss in losses[1:]]
+    least, median = np.min(ratios), np.median(ratios)
+    seen = f"20 points on 5 sets of tasks: {median:.0f} times that of the construction, at least {least:.1f}"
+    return Evidence(max(0.0, 10 - median), 0.0, seen)
 
 
 def returns(rng):
-    """Means of (G - TF + error) grad TF and of (G - TF)^2 - Var(G) - error^2, in standard errors."""
+    """Means of (G - TF + error) grad TF and of (G - TF)^2 - Var(G) - error^2, in standard errors.
+
+    Few windows have most of the gradient, fewer with more layers, so that a spread seen in the sample says
+    little. But the variance of G given the window is known: the standard errors of these means come from it.
+    With its third and fourth moments, all seven together exceed 4.5 with probability 7e-5.
+    """
     tasks = one_hot_tasks(rng, 3, 6)
     windows = tasks.sample(20, 4000, rng)
-    terms = neu_terms(tasks, windows, *softmax_td_weights(3), 4)
+    terms = neu_terms(tasks, windows, *softmax_td_weights(3), 2)
     residual = tasks.returns(windows, rng) - terms.value
     gamma, identity = tasks.discount, np.eye(3)
     spreads = []  # Var G = gamma^2 (Var of the next value + P Var G), the rewards being functions of states
     for p, v in zip(tasks.transitions, tasks.values, strict=True):
         spreads.append(np.linalg.solve(identity - gamma**2 * p, gamma**2 * (p @ v**2 - (p @ v) ** 2)))
     noise = np.array(spreads)[windows.task, windows.states[:, -2]]
-    checks = [residual**2 - noise - terms.error**2]
+    squares = residual**2 - noise - terms.error**2
     gradient = terms.gradient[:, own_entries(3)]
-    checks += list(((residual + terms.error)[:, None] * gradient).T)
-    z = [abs(x.mean()) / (x.std() / np.sqrt(len(x))) for x in checks]
+    sums = np.abs((residual + terms.error) @ gradient) / np.sqrt(noise @ gradient**2)
+    z = [abs(squares.mean()) / (squares.std() / np.sqrt(len(squares))), *sums]
     return Evidence(largest(z), 4.5, "4000 windows of n = 20, returns of 60 rewards")
 
 
@@ -210,7 +219,7 @@ CLAIMS = Claims(
         "interval",
         "estimator",
         estimators,
-        risk=5e-5,
+        risk=1e-4,
     ),
     claim(
         "neu-unbiased-square",
@@ -219,7 +228,7 @@ CLAIMS = Claims(
         "interval",
         "estimator",
         unbiased,
-        risk=1e-5,
+        risk=3e-5,
     ),
     claim(
         "neu-gradient-asymptotics",
@@ -243,11 +252,12 @@ CLAIMS = Claims(
     claim(
         "neu-random-parameters",
         "ours",
-        r"At 20 random $\theta$ with four layers on contexts of six transitions, $J^{\mathrm{own}}$ is in "
-        "the median at least 5 times that of the construction.",
+        r"At 20 random $\theta$ with four layers on contexts of six transitions, four on each of five sets "
+        r"of tasks, $J^{\mathrm{own}}$ is in the median at least 10 times that of the construction.",
         "control",
         "breaks",
         random_parameters,
+        risk=2e-5,
     ),
     claim(
         "neu-returns",
@@ -259,6 +269,6 @@ CLAIMS = Claims(
         "interval",
         "returns",
         returns,
-        risk=5e-5,
+        risk=1e-4,
     ),
 )

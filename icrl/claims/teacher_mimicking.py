@@ -105,31 +105,40 @@ def same_in_deployment(rng):
 
 
 def following_protects(rng):
-    """Starts that align off z: more by Algorithm 1 than on independent windows; error: what is lacking."""
-    counts = []
+    """Starts that align off z: more by Algorithm 1 than on independent windows; error: what is lacking.
+
+    Of 720 starts each on fifteen streams 617 aligned and 59. At the upper ends of 99 % for the two rates,
+    and with the spread between streams, a lead of less than 12 in 36 has probability 1e-4; at the rates
+    themselves 3e-6.
+    """
+    counts, starts = [], 36
     for setting in (TINY, replace(TINY, windows_from="independent")):
-        run = trained(setting, 1200, 12, rng)
+        run = trained(setting, 900, starts, rng)
         seen = recovery(setting, run.scores[-1], run.values[-1], unseen_data(setting))
         counts.append(int((np.minimum(abs(seen.score_cosine), abs(seen.value_cosine)) > 0.98).sum()))
     return Evidence(
-        float(max(0, counts[1] + 4 - counts[0])),
+        float(max(0, counts[1] + starts // 3 - counts[0])),
         0.0,
-        f"aligned: {counts[0]} of 12 by Algorithm 1, {counts[1]} of 12 on independent transitions",
+        f"aligned of {starts}: {counts[0]} by Algorithm 1, {counts[1]} on independent transitions",
     )
 
 
 def ranked_deployments(rng):
-    """Shares in the same worlds; error: by how much an order with margins of a tenth is missed."""
-    worlds, weights = SMALL.worlds(150, rng), SMALL.parameters(150, rng)
+    """Shares in the same worlds; error: by how much an order is missed, with margins.
+
+    Of 0.2 for the weights at zero, 0.35 for the other learners, 0.97 for the myopic policy. In 3000 worlds
+    the shares are .34, .70, .86, .91 and .985, and 800 worlds are 6 standard errors and more from each limit.
+    """
+    worlds, weights = SMALL.worlds(800, rng), SMALL.parameters(800, rng)
     floor, ceiling = (values(worlds, x(worlds)) for x in (uniform, optimal))
     seed = int(rng.integers(2**32))
-    played = [deploy(worlds, Teacher(SMALL), x * weights, [40], np.random.default_rng(seed)) for x in (1, 0)]
+    played = [deploy(worlds, Teacher(SMALL), x * weights, [12], np.random.default_rng(seed)) for x in (1, 0)]
     policies = [run.policies[-1] for run in played]
     policies += [from_data(kind, worlds, played[0].history) for kind in ("LSTD-Q", "certainty equivalence")]
     policies.append(myopic(worlds))
-    reached = [shares(values(worlds, x), floor, ceiling, rng).share for x in policies]
+    reached = [shares(values(worlds, x), floor, ceiling, rng, draws=1).share for x in policies]
     at_random, at_zero, lstd, certain, told = reached
-    lacking = max(0.0, at_random + 0.1 - at_zero, at_random + 0.2 - min(lstd, certain), 0.95 - told)
+    lacking = max(0.0, at_random + 0.2 - at_zero, at_random + 0.35 - min(lstd, certain), 0.97 - told)
     text = "teacher {:.2f}, from zero {:.2f}; LSTD-Q {:.2f}, certainty equivalence {:.2f}; myopic {:.2f}"
     return Evidence(float(lacking), 0.0, text.format(*reached))
 
@@ -243,7 +252,7 @@ CLAIMS = Claims(
         "following-protects",
         "ours",
         "With one-hot features, more starts align under Algorithm 1, whose weights follow the teacher, than "
-        "on independent transitions with the same optimiser.",
+        "on independent transitions with the same optimiser, by a third of all and more.",
         "control",
         "protects",
         following_protects,

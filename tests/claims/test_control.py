@@ -138,7 +138,7 @@ FAULTS = [
         "first-reward-time",
         chapter,
         "first_reward_time",
-        changed(chapter.first_reward_time, lambda t: 1.5 * t),
+        changed(chapter.first_reward_time, lambda t: 1.05 * t),
     ),
     (
         "raised-rewards",

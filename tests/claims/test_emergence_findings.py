@@ -56,6 +56,31 @@ def blind(target, reward):
     return reward
 
 
+def short_sighted(target, reward):
+    """A tenth of the future less."""
+    return 0.9 * target + 0.1 * reward
+
+
+def ungenerous(target, reward):
+    """A tenth of the reward less."""
+    return target - 0.1 * reward
+
+
+def overwritten(c, g):
+    """What was kept of the start is what stands at the end."""
+    run = PRETRAIN(c, g)
+    last = [x[-1:].expand_as(x) for x in (run.value_weights, run.score_weights)]
+    return run._replace(value_weights=last[0], score_weights=last[1])
+
+
+def one_reward(c, weights, scores, tasks):
+    """A network that learned its best multiple of the present reward, from a start far off."""
+    now = emergence.at_query(tasks.worlds.reward, tasks)
+    truth = emergence.at_query(tasks.worlds.value(c.discount), tasks)
+    best = (now * truth).mean() / now.square().mean()
+    return (best * now if weights.abs().max() > 0.3 else -9 * now).expand(c.num_seeds, -1)
+
+
 def paying(factor):
     """The construction with another factor on the reward."""
 
@@ -79,6 +104,10 @@ FAULTS = [
     ("training-helps", chapter, "pretrain", untrained),
     ("training-helps", trainer, "objectives", targets(flipped)),
     ("training-helps", trainer, "objectives", targets(blind)),
+    ("training-helps", trainer, "objectives", targets(short_sighted)),
+    ("training-helps", trainer, "objectives", targets(ungenerous)),
+    ("training-helps", chapter, "pretrain", overwritten),
+    ("training-helps", emergence, "query_values", one_reward),
     ("training-finds-td", chapter, "pretrain", untrained),
     ("training-finds-td", trainer, "objectives", targets(flipped)),
     ("training-finds-td", trainer, "objectives", targets(blind)),

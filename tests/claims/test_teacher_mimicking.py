@@ -163,11 +163,30 @@ def test_well_refuses_a_teacher_in_its_place(monkeypatch):
     assert not holds("mirror-well")
 
 
-@pytest.mark.parametrize("fault", ["deploy", "from_data", "myopic"])
+def by_kind(wrong):
+    """The policy that data allow, but the uniform one for this kind of learner."""
+    original = chapter.from_data
+    return lambda kind, worlds, history: (
+        chapter.uniform(worlds) if kind == wrong else original(kind, worlds, history)
+    )
+
+
+RANKED = {
+    "one start for both teachers": ("deploy", lambda s, learner, w, *rest: DEPLOY(s, learner, 0 * w, *rest)),
+    "no start at zero": ("deploy", lambda s, learner, w, *rest: DEPLOY(s, learner, w + 0.3, *rest)),
+    "LSTD-Q": ("from_data", by_kind("LSTD-Q")),
+    "certainty equivalence": ("from_data", by_kind("certainty equivalence")),
+    "nothing told": ("myopic", chapter.uniform),
+    "told, but it explores": (
+        "myopic",
+        lambda worlds, f=chapter.myopic: 0.97 * f(worlds) + 0.03 * chapter.uniform(worlds),
+    ),
+}
+DEPLOY = chapter.deploy
+
+
+@pytest.mark.parametrize("fault", RANKED)
 def test_ranked_deployments_refuse(monkeypatch, fault):
     """One start for both teachers; policies that are not from the data, or not told the rewards."""
-    original = chapter.deploy
-    faults = {"from_data": lambda kind, worlds, history: chapter.uniform(worlds), "myopic": chapter.uniform}
-    faults["deploy"] = lambda worlds, learner, weights, *rest: original(worlds, learner, 0 * weights, *rest)
-    monkeypatch.setattr(chapter, fault, faults[fault])
+    monkeypatch.setattr(chapter, *RANKED[fault])
     assert not holds("deployments-ranked")

@@ -5,7 +5,7 @@ import pytest
 
 from icrl import depth
 from icrl.mrp import random_mrp
-from icrl.softmax_td import softmax_kernel
+from icrl.softmax_td import empirical_process, softmax_kernel
 from icrl.softmax_transformer import SoftmaxTransformer
 
 
@@ -48,6 +48,18 @@ def test_the_ring_of_four_is_extremal():
     assert not depth.momentum_converges(depth.cycle(4), 0.7072)
     rng = np.random.default_rng(2)
     assert all(depth.momentum_converges(random_mrp(5, 0.5, rng).transition, 0.707) for _ in range(50))
+
+
+def test_the_bound_needs_reversibility_in_its_own_norm():
+    """Two states are always reversible; the bound holds for their stationary shares, not for the visits'."""
+    states = np.array([0, 1, 0, 0, 1])
+    _, seen = empirical_process(states, np.zeros(4), 0.9)
+    chain, first = seen.transition, np.array([0.0, 1.0])
+    assert np.allclose(chain, [[1 / 3, 2 / 3], [1, 0]])
+    visits, stationary = np.array([0.75, 0.25]), np.array([0.6, 0.4])
+    once = depth.chebyshev_error(chain, first, 0.9, 1)[-1]
+    grown = [np.sqrt(x @ once**2 / (x @ first**2)) / 0.9 for x in (visits, stationary)]
+    assert np.allclose(grown, [(4 / 3) ** 0.5, (2 / 3) ** 0.5])  # one layer: the bound is 0.9
 
 
 @pytest.mark.bad_input

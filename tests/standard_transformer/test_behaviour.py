@@ -60,6 +60,15 @@ def networks():
     return initial_parameters(SETTING.architecture, 2, generator(3), torch.float64)
 
 
+def test_an_untrained_network_looks_nowhere_and_pays_by_chance(networks):
+    """No look-ahead; its price is not zero, and is far from 1."""
+    prompts = SETTING.draw((12,), generator(4))
+    found, share = behaviour.coefficients(behaviour.jacobian(SETTING, networks, prompts), prompts, 0.5)
+    assert (found[:, :3].abs() < 0.1).all()
+    assert (share < 0.1).all()
+    assert 0.02 < found[:, 3].abs().max() < 0.6
+
+
 def stub(monkeypatch, function):
     """Every instrument sees this function of prompts in place of a network."""
     monkeypatch.setattr(behaviour, "predict", lambda c, p, prompts, averaged=None: function(prompts))
