@@ -1,6 +1,10 @@
 """What tests share: libraries loaded in good time, one thread a process, who runs under types, the order."""
 
+import gc
 from pathlib import Path
+
+# It asks the garbage collector who holds a generator, and later would be told: nobody.
+import hypothesis  # noqa: F401
 
 # Before `icrl`: what is first imported from inside it, under jaxtyping's hook, bypasses Python's own cache
 # of compiled modules, and every process would spend ten seconds on compiling.
@@ -9,6 +13,7 @@ import sympy  # noqa: F401
 import torch
 
 torch.set_num_threads(1)  # pytest-xdist fills the cores already
+gc.disable()  # while all is loaded: nothing of it is garbage, and to find that out takes long
 
 
 TESTS = Path(__file__).parent
@@ -29,6 +34,12 @@ def pytest_collection_modifyitems(items):
         if parts[0] == "book" or parts[1] in ("claims", "book") or item.get_closest_marker("bad_input"):
             item.add_marker("untyped")
     items.sort(key=begins)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays, and is not looked through again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config):

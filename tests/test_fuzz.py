@@ -4,9 +4,11 @@
 """
 
 import contextlib
+import itertools
 import os
 
 import fuzz
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,3 +80,10 @@ def test_what_the_fuzzer_would_object_to(wrong, monkeypatch):
             size += 1
 
     assert fuzz.outcome(function, {"size": 1})
+
+
+@pytest.mark.bad_input
+def test_what_has_no_end_is_begun():
+    """The first of them are looked at."""
+    assert fuzz.outcome(lambda: (1.0 for _ in itertools.count()), {}) is None
+    assert fuzz.outcome(lambda: (np.nan if i == 9 else 1.0 for i in itertools.count()), {})

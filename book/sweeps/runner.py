@@ -374,21 +374,29 @@ def replace(path: Path, text: str) -> None:
 def code_behind(function: Callable) -> str:
     """A hash of the function's module and of all that it imports of its own package; comments aside."""
     package = function.__module__.partition(".")[0]
-    trees, waiting = {}, [function.__module__]
+    seen, waiting = {}, [function.__module__]
     while waiting:
         name = waiting.pop()
         module = sys.modules.get(name)
-        if name in trees or getattr(module, "__file__", None) is None:
+        if name in seen or getattr(module, "__file__", None) is None:
             continue
-        trees[name] = tree = ast.parse(Path(module.__file__).read_text())
-        for node in ast.walk(tree):
-            names = [x.name for x in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{x}" for x in names)]
-            # Not the package's face: it leads everywhere.
-            waiting += [x for x in names if x.startswith(f"{package}.")]
-    text = "\n".join(f"{name} {ast.dump(tree)}" for name, tree in sorted(trees.items()))
+        seen[name], imported = _code_and_imports(Path(module.__file__).read_text())
+        # Not the package's face: it leads everywhere.
+        waiting += [x for x in imported if x.startswith(f"{package}.")]
+    text = "\n".join(f"{name} {code}" for name, code in sorted(seen.items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache  # tasks of one sweep share most of their modules
+def _code_and_imports(text):
+    """The code without comments and layout, and every name that may be a module which it imports."""
+    tree, names = ast.parse(text), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names += [x.name for x in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{x.name}" for x in node.names)]
+    return ast.dump(tree), names
 
 
 code_here = functools.cache(code_behind)

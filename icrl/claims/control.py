@@ -1,5 +1,7 @@
 """Claims of the chapter `control`: the loops against plain ones, the scores, the gauge."""
 
+from functools import partial
+
 import gymnasium
 import numpy as np
 import torch
@@ -131,16 +133,9 @@ def loop_softmax(rng):
     results = []
     for everywhere in (True, False):
         tau, step, layers = float(rng.uniform(1, 6)), float(rng.uniform(0.1, 1)), 3
-        given = tau, step, layers, everywhere
+        learn = partial(softmax_td_on_pairs, tau=tau, step=step, layers=layers, everywhere=everywhere)
         updater = SoftmaxPairs(layers, tau, step, "all" if everywhere else "visited")
-        results.append(
-            compare(
-                rng,
-                updater,
-                lambda q: shared_greedy(q, 0.1),
-                lambda process, q, roll, given=given: softmax_td_on_pairs(process, q, roll, *given),
-            )
-        )
+        results.append(compare(rng, updater, lambda q: shared_greedy(q, 0.1), learn))
     return Evidence(largest(r.error for r in results), 1e-11, results[0].seen + "; all and visited pairs")
 
 
@@ -154,10 +149,8 @@ def loop_tabular(rng):
             policy, q = shared_greedy(q, 0.1), q.copy()
             for k, reward in enumerate(roll.rewards):
                 s, a, t, b = roll.states[k], roll.actions[k], roll.states[k + 1], roll.actions[k + 1]
-                following = {"sarsa": q[t, b], "expected-sarsa": policy[t] @ q[t], "q-learning": q[t].max()}[
-                    kind
-                ]
-                following *= 0 if roll.ended[k] else process.discount
+                ahead = {"sarsa": q[t, b], "expected-sarsa": policy[t] @ q[t], "q-learning": q[t].max()}
+                following = 0 if roll.ended[k] else process.discount * ahead[kind]
                 q[s, a] = (1 - step) * q[s, a] + step * (reward + following)
             return q
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from icrl import _validation as valid
 from icrl._arguments import checked
 from icrl.control.centring import Centred, Started
 from icrl.control.comparison import WORLDS, evaluate
@@ -83,10 +84,18 @@ def tried_until_inside(
 
     Returns:
         By rising step. After ``ROUNDS`` of :func:`further_steps` it stops, inside or not.
+
+    Raises:
+        ValueError: no steps or some that are not positive; not one merit for each step.
     """
-    merits, more = {}, [float(step) for step in steps]
+    merits, more = {}, [valid.positive("steps", step) for step in steps]
+    if not more:
+        raise ValueError("steps is empty; it must hold what is tried first")
     for _ in range(1 + ROUNDS):
-        merits |= dict(zip(more, measure(more), strict=True)) if more else {}
+        found = measure(more) if more else []
+        if not isinstance(found, Sequence) or len(found) != len(more):
+            raise ValueError(f"measure gave {valid.short(found)}; it must give a merit for each of {more}")
+        merits |= dict(zip(more, found, strict=True))
         more = further_steps(merits, limit)
     return dict(sorted(merits.items()))
 

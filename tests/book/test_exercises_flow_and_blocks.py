@@ -206,7 +206,7 @@ def test_actor_critic_4_time_to_unlearn():
         for k in range(6000):
             policies = softmax_policy(theta[:, 5:], pairs)
             reached[(policies[..., 1] > 0.5).all(axis=1) & (reached > k)] = k
-            if (reached <= k).all():
+            if (reached <= k).sum() >= 6:  # what the median of ten needs
                 break
             roll = mdp.rollout_batch([world] * 10, policies, 20, rng, starts)
             scores, starts = roll.window(softmax_score(theta[:, 5:], pairs))[0], roll.states[:, -1]

@@ -116,6 +116,21 @@ def test_a_grid_grows_until_the_best_step_is_inside(best, limit, tried, monkeypa
     assert (further_steps(merits, limit) == []) == (best > 0)
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("measure", "steps", "names"),
+    [
+        (lambda steps: None, [0.5], "measure gave None"),
+        (lambda steps: [1.0], [0.5, 1.0], "measure gave"),
+        (lambda steps: [0.0] * len(steps), [], "steps is empty"),
+        (lambda steps: [0.0] * len(steps), [0.5, 0.0], "steps is 0"),
+    ],
+)
+def test_a_grid_without_merits_or_steps(measure, steps, names):
+    with pytest.raises(ValueError, match=names):
+        tried_until_inside(measure, steps)
+
+
 def test_tables_have_a_largest_step():
     assert largest_step(lambda a: Tabular("sarsa", a)) == 1
     assert largest_step(WindowSarsa) is None
