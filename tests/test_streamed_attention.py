@@ -62,7 +62,7 @@ def test_zero_scores_weigh_all_sources_alike():
 
 
 @pytest.mark.parametrize("size", [1.0, 20.0], ids=["bounded", "exact"])
-@pytest.mark.parametrize("read", ["all rows", "some rows"])
+@pytest.mark.parametrize("read", ["all rows", "some rows", "one entry"])
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("wanted", ["prompt", "value", "score", "prompt value score"])
 def test_gradient_is_that_of_the_formula(monkeypatch, size, read, symmetric, wanted):
@@ -72,6 +72,8 @@ def test_gradient_is_that_of_the_formula(monkeypatch, size, read, symmetric, wan
     operands["prompt"] *= size
     if read == "some rows":
         operands["value"][:-1] = operands["score"][2:] = operands["score"][:, 1] = 0
+    if read == "one entry":  # a row is written that itself is not read
+        operands["value"] *= torch.tensor([0.0, 0, 1, 0])[:, None] * torch.tensor([1.0, 0, 0, 0])
     if symmetric:
         operands["score"] += operands["score"].mT.clone()
     for name in wanted.split():

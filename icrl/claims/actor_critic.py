@@ -306,7 +306,7 @@ CLAIMS = Claims(
         "interval",
         CHAPTER + "gradient",
         sampled_actor_step,
-        risk=4e-5,
+        risk=5e-5,
     ),
     Claim(
         "pair-critic-stalls",

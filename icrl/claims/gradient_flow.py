@@ -221,7 +221,11 @@ def one_hot_manifold(rng):
 
 
 def unprojected(rng):
-    """One-hot: the scale that the raw balance predicts must differ from the one reached by 1e-3."""
+    """One-hot: the scale that the raw balance predicts must differ from the one reached by 1e-3.
+
+    A third of 120 differences were negative, of mean -0.08 and deviation 0.023, the others above 0.09: one in
+    30 000 is nearer to 0 than that.
+    """
     loss = random_tasks("one-hot", 2, 140, rng)
     start = near(rng, loss, 1.0, 0.1)
     start[0] += 0.5 * richness(loss).data_null  # along z, where the tasks see nothing
@@ -235,10 +239,10 @@ def unprojected(rng):
     return Evidence(error, 0.0, f"reached {reached:.4f}, projected {right:.4f}, unprojected {raw:.4f}")
 
 
-def claim(name, source, statement, kind, section, check):
+def claim(name, source, statement, kind, section, check, risk=0.0):
     """A claim of this chapter, or of the section with the whole label that is given."""
     where = section if section.startswith("sec-") else CHAPTER + section
-    return Claim(name, source, statement, kind, where, check)
+    return Claim(name, source, statement, kind, where, check, risk)
 
 
 CLAIMS = Claims(
@@ -340,5 +344,6 @@ CLAIMS = Claims(
         "control",
         "landing",
         unprojected,
+        risk=5e-5,
     ),
 )

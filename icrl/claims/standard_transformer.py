@@ -262,7 +262,8 @@ def claims():
 
 
 CLAIMS = tuple(
-    # One claim compares sampled means; the posterior mean is the best, strictly, so 1e-4 is generous.
-    Claim(name, "ours", statement, kind, "sec-or-" + section, check, risk=1e-4 * (kind == "interval"))
+    # One claim compares sampled means; the posterior mean is the best, strictly. In 37 runs the largest of
+    # its z had mean -0.8, deviation 1, and was at most 1: above 4 it is with probability 2e-5.
+    Claim(name, "ours", statement, kind, "sec-or-" + section, check, risk=5e-5 * (kind == "interval"))
     for name, statement, kind, section, check in claims()
 )

@@ -80,13 +80,14 @@ def rich(rng):
 
 
 def same_in_deployment(rng):
-    """Share of the gap by which the median of five blocks misses its teacher; untrained ones, by far.
+    """Share of the gap by which the median of nine blocks misses its teacher; untrained ones, by far.
 
-    The median, since a block in a hundred may not have arrived (none of 240 had lost its way).
+    The median, since of 384 blocks six were still more than 0.15 from the construction. At the upper end of
+    99 % for their rate, five of nine are with probability 8e-6.
     """
-    run = trained(replace(SMALL, learning_rate=1e-2), 700, 5, rng)
-    worlds = SMALL.worlds(150, rng)
-    weights, seed = 0 * SMALL.parameters(150, rng), int(rng.integers(2**32))
+    run = trained(replace(SMALL, learning_rate=1e-2), 700, 9, rng)
+    worlds = SMALL.worlds(90, rng)
+    weights, seed = 0 * SMALL.parameters(90, rng), int(rng.integers(2**32))
     floor, ceiling = (values(worlds, x(worlds)) for x in (uniform, optimal))
     reached = []
     for learner in (
@@ -100,7 +101,7 @@ def same_in_deployment(rng):
     misses = [np.median((x - reached[0]).mean(axis=1)) / gap for x in reached[1:]]
     error = abs(misses[0]) if abs(misses[1]) > 0.2 else np.inf
     return Evidence(
-        float(error), 0.05, f"150 worlds, 5 blocks: {misses[0]:+.3f} of the gap, untrained {misses[1]:+.3f}"
+        float(error), 0.05, f"90 worlds, 9 blocks: {misses[0]:+.3f} of the gap, untrained {misses[1]:+.3f}"
     )
 
 
@@ -241,7 +242,7 @@ CLAIMS = Claims(
     claim(
         "mimicking-deployed",
         "ours",
-        "In unseen worlds trained blocks, the median of five, do what their teacher does, to a twentieth of "
+        "In unseen worlds trained blocks, the median of nine, do what their teacher does, to a twentieth of "
         "the gap.",
         "limit",
         "deployment",

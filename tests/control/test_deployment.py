@@ -122,6 +122,17 @@ def test_what_data_allow_by_hand():
     assert np.array_equal(from_data("myopic", few, [one])[0], [[1, 0], [1, 0], [0.5, 0.5], [0.5, 0.5]])
 
 
+def test_ties_are_equal_to_ten_digits():
+    """Two actions that differ by their rewards alone, by less and by more than what is rounded off."""
+    alike = replace(WORLDS, transition=np.full_like(WORLDS.transition, 1 / 4))
+    for more, best in ((4e-12, 0.5), (4e-10, 1.0)):
+        paid = np.zeros_like(alike.outcome_reward)
+        paid[:, :, 1] = more
+        assert np.array_equal(
+            deployment.optimal(replace(alike, outcome_reward=paid))[..., 1], np.full((5, 4), best)
+        )
+
+
 def test_shares_are_ratios_of_means():
     """Two worlds, one with a tiny gap, by hand; intervals over worlds and over learners apart."""
     floor, ceiling = np.zeros(2), np.array([1.0, 0.01])

@@ -17,6 +17,29 @@ def test_every_learner_runs_in_every_world():
             assert rows[0]["shares"] == pytest.approx([0] * 3, abs=1e-9)
 
 
+def test_learners_are_those_of_the_table():
+    """Layers, whom attention hears (the length of the features), and who is asked."""
+    one, random = np.ones((1, 2, 2, 4)), np.full((1, 2, 2, 3), 2.0)
+    seen = {}
+    for name, (make, steps) in RIVALS.items():
+        learner = make(0.5, one, random, 20.0)
+        inner = getattr(learner, "inner", learner)
+        if "softmax" in name:
+            length = np.sqrt((inner.features**2).sum(-1)).max()
+            seen[name] = inner.num_layers, inner.queries, inner.step_size, pytest.approx(length)
+        assert list(steps) == sorted(steps)
+    both = {
+        "softmax, visited": (8, "visited"),
+        "softmax, all": (8, "all"),
+        "softmax, all, 1 layer": (1, "all"),
+    }
+    wanted = {name: (*of, 0.5, 4.0) for name, of in both.items()}
+    wanted["softmax, visited, centred"] = (8, "visited", 0.5, 4.0)
+    wanted["random features: softmax, all"] = (8, "all", 0.5, 2.0)
+    assert seen == wanted
+    assert RIVALS["linear, 8 times"][0](0.5, one, random, 20.0).num_layers == 8
+
+
 def test_raised_tasks_are_the_same_tasks():
     plain, raised = (_drawn(world, 2, [1, 3]) for world in ("random", "random, raised"))
     for x, y in zip(plain[0], raised[0], strict=True):

@@ -66,7 +66,9 @@ def test_fates():
 
     assert np.isclose(basins.growth(flow(0.25)), 0.25)
     assert basins.fate(flow(0.25), loss) == "runaway"
-    assert basins.fate(flow(0.0), loss) == "moving"
+    for power in (0.0, 0.14, 0.52, 0.7):  # a runaway's exponent lies between 0.15 and 0.5
+        assert basins.fate(flow(power), loss) == "moving"
+    assert {basins.fate(flow(power), loss) for power in (0.16, 0.48)} == {"runaway"}
     exponential = basins.Flow(times, np.exp(times / 2e4)[:, None, None], np.ones((50, 1, 1)), np.ones(50))
     assert basins.fate(exponential, loss) == "moving"
     assert basins.growth(exponential) == basins.growth(exponential, 0.1, 1.0)

@@ -35,6 +35,21 @@ def some_lesson(method, seed=0, batch=4):
     return setting, worlds, window, parameters, room.lesson(setting, worlds, window, parameters)
 
 
+def test_worlds_are_those_of_the_setting():
+    """Every option off its default: against the same draws by hand, and what each is seen by."""
+    options = {"num_states": 3, "num_actions": 2, "discount": 0.7, "concentration": 0.2}
+    for method, features in (("sarsa", "fresh"), ("actor-critic", "fresh"), ("sarsa", "one-hot")):
+        setting = Experiment(method=method, features=features, **options)
+        worlds = setting.worlds(200, np.random.default_rng(0))
+        assert worlds.discount == 0.7
+        assert worlds.transition.shape == (200, 3, 2, 3)
+        # Rows of a Dirichlet distribution at 0.2: second moment (1 + 0.2) / (3 (1 + 0.6)), 1/4.
+        assert abs((worlds.transition**2).mean() - 0.25) < 0.02
+        assert (worlds.state_features is not None) == setting.actor
+        assert setting.actor is False or worlds.state_features.shape == (200, 3, 3)
+        assert (features == "one-hot") == bool(np.isin(worlds.features, (0, 1)).all())
+
+
 def test_the_lesson_is_the_reference_update():
     """SARSA's batched update against the plain loop of `policy_improvement`, and the prompt's columns."""
     _, worlds, window, w, given = some_lesson("sarsa")

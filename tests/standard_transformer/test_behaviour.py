@@ -118,6 +118,8 @@ def test_symmetries_measure_what_they_say(monkeypatch):
     prompts = SETTING.draw((2000,), generator())
     stub(monkeypatch, lambda p: (p.reward + 0.1)[None])
     seen = symmetries(SETTING, torch.zeros(1, 1), prompts)
+    shifts, scales = (f"shift {x}" for x in ("0.25", "1", "2")), (f"scale {x}" for x in ("0.5", "2", "5"))
+    assert list(seen) == ["odd", "additive", *shifts, *scales]
     size = float(prompts.mean_square(prompts.reward + 0.1).mean().sqrt())
     assert abs(float(seen["odd"][0]) - 0.1 / size) < 1e-9
     both = (prompts.reward + prompts.reward.roll(1, 0)) / 2 + 0.1
