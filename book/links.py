@@ -38,7 +38,8 @@ def answer(address):
         with urllib.request.urlopen(request, timeout=20) as page:
             return page.status
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:  # an answer, too, to be closed
+            return error.code
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         return str(getattr(error, "reason", error))
 

@@ -68,9 +68,6 @@ const narrow = (thing, need) => {
   const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   if (need > room) thing.style.zoom = 0.99 * room / need;
 };
-// What ends with a colon stays with what it announces.
-for (const said of document.querySelectorAll("article p"))
-  if (/:$/.test(said.textContent.trim())) said.style.breakAfter = "avoid";
 for (const table of document.querySelectorAll("article table")) narrow(table, table.offsetWidth);
 for (const formula of document.querySelectorAll("article mjx-container"))
   narrow(formula, formula.querySelector("mjx-math").offsetWidth);

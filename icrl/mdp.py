@@ -175,11 +175,10 @@ class MarkovDecisionProcess:
 
 def _terminal(terminal, transition, reward, start):
     size = len(start)
-    terminal = np.zeros(size, dtype=bool) if terminal is None else np.array(terminal)
-    if terminal.shape != (size,) or terminal.dtype != bool:
-        raise ValueError(
-            f"terminal has shape {terminal.shape} and dtype {terminal.dtype}; it must be {(size,)}, bool"
-        )
+    terminal = np.zeros(size, dtype=bool) if terminal is None else terminal
+    terminal = np.array(valid._numeric("terminal", terminal, "b", "an array of booleans"))
+    if terminal.shape != (size,):
+        raise ValueError(f"terminal has shape {terminal.shape}; it must be {(size,)}")
     for s in np.flatnonzero(terminal):
         if (transition[s, :, s] != 1).any() or reward[s].any():
             raise ValueError(f"terminal holds state {s}, which is not absorbing with reward 0")

@@ -138,10 +138,10 @@ def process(transition=TRANSITION, reward=REWARD, discount=0.9, **fields):
         ({"discount": -0.1}, r"discount is -0.1"),
         ({"start": np.array([0.5, 0.4])}, "start sums to 0.9"),
         ({"start": np.ones(3) / 3}, r"start has shape \(3,\); it must be \(2,\)"),
-        (
-            {"terminal": np.array([0, 1])},
-            r"terminal has shape \(2,\) and dtype int64; it must be \(2,\), bool",
-        ),
+        ({"terminal": np.array([0, 1])}, "terminal is .* of dtype int64; it must be an array of booleans"),
+        ({"terminal": np.array([True])}, r"terminal has shape \(1,\); it must be \(2,\)"),
+        ({"terminal": [[True], [True, False]]}, "terminal is .*; it must be an array of booleans"),
+        ({"terminal": np.ma.masked_array([True, False], [True, False])}, "terminal is a masked array"),
         ({"terminal": LAST}, "terminal holds state 1, which is not absorbing with reward 0"),
         (
             {"transition": ABSORBING, "reward": np.ones((2, 3)), "terminal": LAST},

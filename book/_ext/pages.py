@@ -15,10 +15,11 @@ from sphinx import addnodes
 
 PICTURE = "_static/emblem.png"
 DESCRIPTION = 200  # characters at most
-# A formula that no longer fits a narrow screen must stay breakable: longer ones keep their comma by luck.
-UNBREAKABLE = 45
-MANY_ROWS = 16
+# Characters of TeX. A formula that is not short may be wider than a narrow screen, and scrolls there.
+SHORT, UNBREAKABLE = 30, 45
+MANY_ROWS, MANY_LINES = 16, 20
 LONG_VALUE = 120  # characters of a constant's value; a table of functions fills half a page
+IN_TEX = re.compile(r"[.,;:!?)\]]+(?=\s|$)")
 CLOSING = re.compile(r"[.,;:!?)\]’”…]+(?=\s|$)|[)\]’”]*[-–—](?=\w)|s\b")
 
 
@@ -51,17 +52,39 @@ def configure(app, config):
     config.html_baseurl = config.html_baseurl or f"https://{owner.lower()}.github.io/{name}/"
 
 
+def beside(formula):
+    """The text before and after a formula, empty where none touches it."""
+    parent, place = formula.parent, formula.parent.index(formula)
+    sides = parent[place - 1] if place else None, parent[place + 1] if place + 1 < len(parent) else None
+    return [side if isinstance(side, nodes.Text) else "" for side in sides]
+
+
+def take_signs(formula):
+    """Set the signs that touch a long formula in TeX with it: they scroll with it, and none begins a line."""
+    parent, place, tex = formula.parent, formula.parent.index(formula), formula.astext()
+    before, after = beside(formula)
+    closing = IN_TEX.match(after)
+    if closing:
+        tex += closing[0].replace(":", "{:}")
+        parent[place + 1] = nodes.Text(after[closing.end() :])
+    if re.search(r"(?<!\S)\($", before):
+        tex = "(" + tex
+        parent[place - 1] = nodes.Text(before[:-1])
+    whole = nodes.math("", tex, **formula.attributes)
+    parent.replace(formula, whole)
+    return whole
+
+
 def keep_together(app, doctree, docname):
     """A formula and the punctuation that touches it stay on one line."""
     for formula in list(doctree.findall(nodes.math)):
-        place = formula.parent.index(formula)
-        after = formula.parent[place + 1] if place + 1 < len(formula.parent) else None
-        before = formula.parent[place - 1] if place else None
-        closing = CLOSING.match(after) if isinstance(after, nodes.Text) else None
-        opening = re.search(r"(?<!\S)[(\[‘“]+$", before) if isinstance(before, nodes.Text) else None
+        if len(formula.astext()) > SHORT:
+            formula = take_signs(formula)
+        before, after = beside(formula)
+        closing, opening = CLOSING.match(after), re.search(r"(?<!\S)[(\[‘“]+$", before)
         if len(formula.astext()) > UNBREAKABLE or not (closing or opening):
             continue
-        parent, parts = formula.parent, [formula]
+        parent, place, parts = formula.parent, formula.parent.index(formula), [formula]
         if closing:
             parts.append(nodes.Text(closing[0]))
             parent[place + 1] = nodes.Text(after[closing.end() :])
@@ -71,6 +94,16 @@ def keep_together(app, doctree, docname):
         together = nodes.inline(classes=["together"])
         parent.replace(formula, together)
         together.extend(parts)
+
+
+def mark_for_paper(app, doctree, docname):
+    """On paper what ends with a colon stays with what it announces, and long code may go over the page."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        if paragraph.astext().rstrip().endswith(":"):
+            paragraph["classes"].append("announces")
+    for code in doctree.findall(nodes.literal_block):
+        if code.astext().count("\n") >= MANY_LINES and "cell_input" in code.parent.get("classes", []):
+            code.parent["classes"].append("long")
 
 
 def mark_verdicts(app, doctree, docname):
@@ -123,8 +156,10 @@ def describe(app, pagename, templatename, context, doctree):
 
 PRINTED_TABLE = re.compile(r'<table[^>]*class="dataframe".*?</table>', re.DOTALL)
 TORN = re.compile(
-    r" (?=[=±] )|(?<= [=±]) |(?<=,) (?=[^\[\] ]+\])|(?<=\d) (?=to -?[\d.])|(?<=\d to) (?=-?[\d.])"
+    r" (?=(?:[=±]|&[lg]t;) )|(?<= [=±]) |(?<= &[lg]t;) |(?<=,) (?=[^\[\] ]+\])"
+    r"|(?<=\d) (?=(?:to|of) -?[\d.])|(?<=\d (?:to|of)) (?=-?[\d.])"
 )
+SHORT_NAME = re.compile(r"(?<=<th>)[^<]{1,10}(?=</th>)")
 PHRASE = re.compile(r"[A-Za-z]{3,}[^<]* [A-Za-z]{2,}")
 
 
@@ -157,6 +192,8 @@ def set_printed(table):
         return "".join(cells)
 
     marked = re.sub(r"<tr.*?</tr>", mark, one_line_of_names(table[0]), flags=re.DOTALL)
+    marked = re.sub(SHORT_NAME, lambda name: name[0].replace(" ", "&nbsp;"), marked)
+    marked = re.sub(r"(?<=\de-)(?=\d)", "&#8288;", marked)  # no line ends within 1e-10
     return re.sub("(?<=>)[^<]+", lambda text: TORN.sub("&nbsp;", text[0]), marked)
 
 
@@ -217,6 +254,7 @@ def setup(app):
     app.add_config_value("icrl_repository", "", "html")
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", keep_together)
+    app.connect("doctree-resolved", mark_for_paper)
     app.connect("doctree-resolved", mark_verdicts)
     app.connect("doctree-resolved", leave_out_long_values)
     app.connect("html-page-context", describe, priority=900)

@@ -245,7 +245,7 @@
           `Largest distance to the fixed point, over 60 layers. After layer ${layer}: ${errors.map(([name, e]) => `${name} ${read(e[layer], 4)}`).join(", ")}.`,
         ],
         verdict: ["good", `The same end, in ${needed}.`,
-          `${seen.needed < 2000 ? `After ${needed} softmax TD` : `Beyond layer 2000 softmax TD`} is within 1 % of v̂, the dark bars. At layer ${layer} it is ${nearer}: ${toLinear < 100 ? `${read(toLinear, 3)} from linear TD` : "linear TD has run away"}, ${read(toTabular, 3)} from tabular TD.`],
+          `${seen.needed < 2000 ? `After ${needed} softmax TD` : `Beyond layer 2000 softmax TD`} is within 1 % of v̂, the bars. At layer ${layer} it is ${nearer}: ${toLinear < 100 ? `${read(toLinear, 3)} from linear TD` : "linear TD has run away"}, ${read(toTabular, 3)} from tabular TD.`],
       };
     },
   };

@@ -72,6 +72,10 @@
     if (!box.dataset.watched) { box.dataset.watched = "yes"; sizes.observe(box); }
   });
 
+  // Who prints does not wait for the letters of formulas that were never scrolled to.
+  const letters = () => document.fonts.forEach(font => { if (/^"?MJXTEX(-[ABCI]|-S\d)?"?$/.test(font.family)) font.load(); });
+  addEventListener("load", () => window.MathJax?.startup?.promise?.then(() => setTimeout(letters, 500)));
+
   // A player opens at its last picture: the first one is often empty. Playing from the end starts again.
   function players() {
     all(".animation").forEach(player => {

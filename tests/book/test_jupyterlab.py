@@ -36,6 +36,7 @@ def save_unchanged(notebook):
     model = manager.get(notebook.name, content=True, type="notebook")
     model["content"]["metadata"]["language_info"] = KERNEL
     manager.save(model, notebook.name)
+    manager.notary.store.close()  # a database, which Python 3.13 and later want closed
 
 
 @pytest.mark.filterwarnings("ignore:Overriding existing pre_save_hook")

@@ -58,24 +58,40 @@ def test_an_address_gives_buttons_and_the_address_of_the_pages(by_github, monkey
 
 
 def test_punctuation_stays_at_its_own_formula():
-    """The same comma stands after a formula that is too long to be tied to it and after a short one."""
+    """Text that touches a short formula is tied to it; to a long one, which may scroll, it belongs."""
     long, short = nodes.math("", "x" * (pages.UNBREAKABLE + 1)), nodes.math("", "y")
-    line = nodes.paragraph("", "", long, nodes.Text(", "), short, nodes.Text(", "), nodes.math("", "z"))
+    line = nodes.paragraph("", "so (", long, nodes.Text("), "), short, nodes.Text(", "))
+    line += [long.deepcopy(), nodes.Text("-th, "), nodes.math("", "z")]
     before = line.astext()
     pages.keep_together(None, line, "page")
     assert line.astext() == before
     assert [tied.astext() for tied in line.findall(nodes.inline)] == ["y,"]
+    xs = long.astext()
+    assert [formula.astext() for formula in line.findall(nodes.math)] == [f"({xs}),", "y", xs, "z"]
+
+
+def test_long_code_goes_over_the_page_and_announcements_stay_with_what_they_announce():
+    def cell(lines):
+        code = nodes.literal_block("", "\n".join("x" * lines))
+        return nodes.container("", code, classes=["cell_input"])
+
+    page = nodes.section("", cell(pages.MANY_LINES + 1), cell(pages.MANY_LINES))
+    page += [nodes.paragraph("", "So we try: "), nodes.paragraph("", "Done.")]
+    pages.mark_for_paper(None, page, "page")
+    assert ["long" in part["classes"] for part in page] == [True, False, False, False]
+    assert ["announces" in part["classes"] for part in page] == [False, False, True, False]
 
 
 def test_phrases_in_a_printed_table_begin_at_the_left():
     table = '<table border="1" class="dataframe"><thead><tr><th></th><th>n = 4</th><th>seen</th></tr></thead>'
-    table += "<tbody><tr><th>a</th><td>3 ± 1 [2, 4], -.5 to .2</td><td>two worlds at once</td>"
-    table += "</tr></tbody></table>"
+    table += "<tbody><tr><th>a</th><td>3 ± 1 [2, 4], -.5 to .2, 1 of 4, b &lt; 0, 1e-9</td>"
+    table += "<td>two worlds at once</td></tr></tbody></table>"
     marked = pages.PRINTED_TABLE.sub(pages.set_printed, table)
     words = [cell.partition("<")[0] for cell in marked.split('class="words">')[1:]]
     assert words == ["seen", "two worlds at once"]
     assert "n&nbsp;=&nbsp;4" in marked
-    assert "3&nbsp;±&nbsp;1 [2,&nbsp;4], -.5&nbsp;to&nbsp;.2" in marked
+    assert "3&nbsp;±&nbsp;1 [2,&nbsp;4], -.5&nbsp;to&nbsp;.2, " in marked
+    assert "1&nbsp;of&nbsp;4, b&nbsp;&lt;&nbsp;0, 1e-&#8288;9" in marked
 
 
 def test_names_of_rows_stand_over_them_in_the_line_of_the_other_names():

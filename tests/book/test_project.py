@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 from graphlib import TopologicalSorter
-from importlib.metadata import metadata
+from importlib.metadata import distributions, metadata
 from pathlib import Path
 from runpy import run_path
 
@@ -37,6 +37,10 @@ def test_lock_pins_each_dependency_within_its_bounds(text):
 def test_pins_install_on_the_oldest_python():
     """3.11 is said and 3.11.0 is meant: Debian 12 has 3.11.2."""
     oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    found = {re.sub(r"[-_.]+", "-", one.name).lower(): one.version for one in distributions()}
+    others = {name for name, version in PINS.items() if found.get(name, "").partition("+")[0] != version}
+    if others:
+        pytest.skip(f"what is installed are not the pins: {', '.join(sorted(others)[:3])}")
     asked = {name: metadata(name).get("Requires-Python") or ">=3" for name in PINS}
     refused = {name for name, bound in asked.items() if not SpecifierSet(bound).contains(oldest)}
     assert not refused

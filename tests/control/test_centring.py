@@ -93,6 +93,7 @@ def test_pass_operator_of_a_window_that_misses_a_pair():
     ("make", "message"),
     [
         (lambda: Centred("sarsa"), "inner is 'sarsa'; it must be an Updater"),
+        (lambda: Started("sarsa", 1.0), "inner is 'sarsa'; it must be an Updater"),
         (lambda: Started(Tabular("sarsa", 0.5), np.inf), "value is inf"),
         (lambda: LinearFeatures(np.zeros((2, 3, 4)), 1.0), r"features has shape \(2, 3, 4\)"),
         (lambda: LinearFeatures(one_hot_pairs(1, 2, 2), 0.0), "step_size is 0"),

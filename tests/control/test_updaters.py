@@ -26,6 +26,13 @@ def test_slots_name_pairs_by_first_occurrence():
     assert slots(np.array([[7, 3, 7, 7, 5, 3]])).tolist() == [[0, 1, 0, 0, 4, 1]]
 
 
+def test_tables_start_at_zero():
+    """One column of values for each action; actor-critic has one more, of the states."""
+    learners = LinearSarsa(1.0), SoftmaxPairs(2, 4.0, 0.5), Tabular("sarsa", 0.1), ActorCritic(0.1, 0.1)
+    for learner, columns in zip(learners, (2, 2, 2, 3), strict=True):
+        assert np.array_equal(learner.start(4, 3, 2), np.zeros((4, 3, columns)))
+
+
 def test_ties_within_rounding_share():
     assert greedy(np.array([[1.0, 1.0 + 1e-13, 0.0]])).tolist() == [[0.5, 0.5, 0.0]]
 

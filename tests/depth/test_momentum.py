@@ -79,3 +79,10 @@ def test_the_bound_needs_reversibility_in_its_own_norm():
 def test_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_three_in_a_ring_converge_up_to_their_discount():
+    """Eigenvalues 1 and (-1 +- i sqrt 3) / 2: 1/4 + 3/4 / (1 - gamma^2) = 1 / gamma^2 at sqrt 3 - 1."""
+    ring, limit = np.roll(np.eye(3), 1, axis=1), 3**0.5 - 1
+    assert depth.momentum_converges(ring, limit - 1e-6)
+    assert not depth.momentum_converges(ring, limit + 1e-6)

@@ -98,6 +98,12 @@ def test_monte_carlo_target_is_the_return():
     assert abs(errors.mean()) < 4 * errors.std() / 20000**0.5
 
 
+def test_no_step_at_all():
+    run = pretrain(SMALL, generator(), until=0)
+    assert run.steps.tolist() == [0]
+    assert run.losses.shape == (0, 2)
+
+
 def test_single_precision_and_until():
     run = pretrain(SMALL, generator(), dtype=torch.float32, until=1)
     assert run.value_weights.dtype == torch.float32

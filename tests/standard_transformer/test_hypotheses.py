@@ -172,3 +172,13 @@ def test_oracle_refuses_what_its_law_forbids():
     prompts = Setting(kinds=("random",)).draw((5,), generator())
     with pytest.raises(ValueError, match="kind is 'loop'; a context holds a transition"):
         bayes(prompts, "loop", 0.5, generator())
+
+
+def test_counts_are_added_where_a_state_was_left():
+    """A state that was never left has the row of the visits, not the uniform one."""
+    counts = torch.tensor([[3.0, 1, 0], [2, 0, 2], [0, 0, 0]]).double()
+    rows = torch.tensor([[3.5, 1.5, 0.5], [2.5, 0.5, 2.5], [0, 0, 0]]).double()
+    rows[:2] /= 5.5
+    rows[2] = torch.tensor([0.5, 0.5, 0])  # four visits each
+    wanted = torch.linalg.solve(torch.eye(3) - 0.8 * rows, empirical(counts).filled)
+    assert torch.allclose(add_k(counts, 0.8, 0.5), wanted, rtol=0, atol=1e-12)
