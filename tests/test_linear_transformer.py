@@ -293,3 +293,11 @@ def test_says_which_axes_are_wanted():
         sarsa_prompt(**GOOD | {"weights": np.float64(1)})
     with pytest.raises(ValueError, match=r"phi has shape \(3,\); it must be \(\*batch, n, features\)"):
         sarsa_prompt(**GOOD | {"phi": np.ones(3)})
+
+
+@pytest.mark.bad_input
+def test_refuses_prompts_that_do_not_go_with_the_blocks():
+    """Three blocks and two prompts."""
+    P, V = (torch.zeros(3, 4, 4, dtype=torch.float64) for _ in range(2))
+    with pytest.raises(ValueError, match=r"batch dimensions must broadcast together; .*\(2,\)"):
+        LinearTransformer(P, V)(torch.zeros(2, 4, 5, dtype=torch.float64))

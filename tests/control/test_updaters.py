@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from icrl.control.features import SoftmaxFeatures
 from icrl.control.loop import control
 from icrl.control.operators import WindowSarsa, WindowSoftmax
 from icrl.control.updaters import (
@@ -31,6 +32,11 @@ def test_tables_start_at_zero():
     learners = LinearSarsa(1.0), SoftmaxPairs(2, 4.0, 0.5), Tabular("sarsa", 0.1), ActorCritic(0.1, 0.1)
     for learner, columns in zip(learners, (2, 2, 2, 3), strict=True):
         assert np.array_equal(learner.start(4, 3, 2), np.zeros((4, 3, columns)))
+
+
+def test_softmax_on_features_is_one_whole_step_by_default():
+    learner = SoftmaxFeatures(np.ones((1, 3, 2, 4)))
+    assert (learner.num_layers, learner.step_size, learner.priced) == (1, 1.0, False)
 
 
 def test_ties_within_rounding_share():
