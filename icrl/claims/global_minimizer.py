@@ -195,8 +195,8 @@ CLAIMS = Claims(
     claim(
         "neu-identity",
         "ours",
-        r"At every $\theta$, $\mathbb E[(R+\gamma\,\mathrm{TF}(Z')-\mathrm{TF}(Z))\nabla\mathrm{TF}(Z)]="
-        r"\mathbb E[(\gamma\varepsilon(Z')-\varepsilon(Z))\nabla\mathrm{TF}(Z)]$.",
+        r"At every $\theta$, $\mathbb E[(R+\gamma\,\mathrm{TF}(Z')-\mathrm{TF}(Z))\nabla\mathrm{TF}(Z)]$ "
+        r"$=\mathbb E[(\gamma\varepsilon(Z')-\varepsilon(Z))\nabla\mathrm{TF}(Z)]$.",
         "identity",
         "identity",
         identity,

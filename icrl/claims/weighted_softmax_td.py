@@ -370,8 +370,8 @@ CLAIMS = Claims(
     Claim(
         "high-temperature",
         "ours",
-        r"$K_\tau(s,S_{k-1}) = \frac1n + \frac\tau n(\langle x_s,x_k\rangle - "
-        r"\mathrm{mean}_j\langle x_s,x_j\rangle) + O(\tau^2)$.",
+        r"$K_\tau(s,S_{k-1})$ $= \frac1n + \frac\tau n(\langle x_s,x_k\rangle$ "
+        r"$-\,\mathrm{mean}_j\langle x_s,x_j\rangle) + O(\tau^2)$.",
         "limit",
         CHAPTER + "linear",
         high_temperature,
