@@ -4,7 +4,7 @@ import gc
 from pathlib import Path
 
 # It asks the garbage collector who holds a generator, and later would be told: nobody.
-import hypothesis  # noqa: F401
+import hypothesis
 
 # Before `icrl`: what is first imported from inside it, under jaxtyping's hook, bypasses Python's own cache
 # of compiled modules, and every process would spend ten seconds on compiling.
@@ -36,8 +36,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=begins)
 
 
+@hypothesis.settings(max_examples=1, database=None)
+@hypothesis.given(hypothesis.strategies.none())
+def drawn_once(_):
+    """Hypothesis registers its own generator at the first draw; it must be known before the freeze."""
+
+
 def pytest_collection_finish():
     """What is imported by now stays, and is not looked through again."""
+    drawn_once()
     gc.freeze()
     gc.enable()
 
