@@ -51,27 +51,29 @@ def softmax_attention(
 
     Arguments as in :func:`softmax_weights`, with the value matrix ``V`` ``(*batch, D, D)``. Scores that
     would not fit into memory are formed block by block, see :mod:`icrl.streamed_attention`; in half precision
-    and in forward mode PyTorch's fused attention does the same.
+    PyTorch's fused attention does the same. Forward mode, which neither of them has, forms them all.
     """
     _check(prompt, num_queries, value_weights=value_weights, score_weights=score_weights)
     num_sources = prompt.shape[-1] - num_queries
-    if num_sources * prompt.shape[-1] <= LARGEST_SCORE_MATRIX:
+    operands = prompt, value_weights, score_weights
+    if num_sources * prompt.shape[-1] <= LARGEST_SCORE_MATRIX or _forward_mode(operands):
         update = value_weights @ prompt[..., :num_sources] @ _weights(prompt, score_weights, num_queries)
         return valid.answer(update, prompt=prompt, value_weights=value_weights, score_weights=score_weights)
-    operands = prompt, value_weights, score_weights
     batch = broadcast_shapes(*(t.shape[:-2] for t in operands))
     flat = (t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in operands)
-    attend = StreamedAttention.apply if _streams(*operands) else _fused_attention
+    attend = StreamedAttention.apply if _streams(prompt) else _fused_attention
     updates = [attend(*one, num_queries)[0] for one in zip(*flat, strict=True)]
     update = torch.stack(updates).reshape(*batch, *prompt.shape[-2:])
     return valid.answer(update, prompt=prompt, value_weights=value_weights, score_weights=score_weights)
 
 
-def _streams(*operands):
-    """Whether blocks of scores may be formed: in these types, and outside forward mode and compilation."""
-    if torch.compiler.is_compiling() or operands[0].dtype not in (torch.float32, torch.float64):
-        return False
-    return all(unpack_dual(x).tangent is None for x in operands)
+def _forward_mode(operands):
+    return not torch.compiler.is_compiling() and any(unpack_dual(x).tangent is not None for x in operands)
+
+
+def _streams(prompt):
+    """Whether blocks of scores may be formed: in these types, and outside compilation."""
+    return not torch.compiler.is_compiling() and prompt.dtype in (torch.float32, torch.float64)
 
 
 def _fused_attention(prompt, value_weights, score_weights, num_queries):

@@ -96,6 +96,13 @@ def test_huge_logits_do_not_overflow(monkeypatch, largest):
     torch.testing.assert_close(result[1], torch.tensor([3.0, 5.0, 3.0], dtype=torch.float64))
 
 
+@pytest.mark.bad_input
+def test_overflow_names_all_that_may_have_caused_it():
+    huge = torch.full((2, 2), 1e200, dtype=torch.float64)
+    with pytest.raises(ValueError, match="prompt or value_weights or score_weights has entries so large"):
+        softmax_attention(huge, huge, torch.zeros(2, 2, dtype=torch.float64))
+
+
 def test_linear_attention_by_hand():
     """H = (1, 2, 3), P = 2, V = 5, n = 2: column j is 5 (1 + 4 + 9) 2 H_j / 2 = 70 H_j."""
     prompt = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)

@@ -173,6 +173,8 @@ def test_refuses_other_refusals():
         random_mdp(2, -1, 0.9, rng)
     with pytest.raises(ValueError, match="num_iterations is -1"):
         process().value_iteration(-1)
+    with pytest.raises(ValueError, match="reward has entries so large"):  # and no warning
+        process(reward=np.full((2, 3), 1.5e308)).value_iteration(2)
     for epsilon in (-0.1, 1.1, np.nan, "much"):
         with pytest.raises(ValueError, match="epsilon is"):
             epsilon_greedy(np.zeros((2, 3)), epsilon)

@@ -322,6 +322,12 @@ DISCOUNTS = [
 
 
 @pytest.mark.bad_input
+def test_refuses_a_seed_for_a_generator():
+    for make in GENERATORS:
+        refused("rng is 0; it must be a numpy.random.Generator", make, 3, 0.5, 0)
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize(("discount", "message"), DISCOUNTS)
 @pytest.mark.parametrize(
     "function",

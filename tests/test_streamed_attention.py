@@ -91,8 +91,9 @@ def test_gradient_is_that_of_the_formula(monkeypatch, size, read, symmetric, wan
     assert bool(shared) == (symmetric and size == 1 and wanted != "value")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # torch's own, by forward mode
 def test_works_under_torch_func(monkeypatch):
-    """A gradient for each prompt of a batch, with vmap over grad; in forward mode the fused kernel."""
+    """A gradient for each prompt of a batch, with vmap over grad; in forward mode all scores."""
     monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", 0)
     prompts, value, score = random(3, 4, 6), random(4, 4, seed=1), random(4, 4, seed=2)
 
@@ -103,3 +104,20 @@ def test_works_under_torch_func(monkeypatch):
     for slope, prompt in zip(slopes, prompts, strict=True):
         (alone,) = torch.autograd.grad(total(score.requires_grad_(), prompt), score)
         assert torch.allclose(slope, alone, rtol=0, atol=1e-12)
+    results, direction = [], random(4, 6, seed=3)
+    for largest in (0, 2**25):
+        monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
+        function = lambda prompt: softmax_attention(prompt, value, score.detach())  # noqa: E731
+        results.append(torch.func.jvp(function, (prompts[0],), (direction,)))
+    for long, short in zip(*results, strict=True):
+        assert torch.allclose(long, short, rtol=0, atol=1e-12)
+
+
+def test_half_precision_is_the_formula(monkeypatch):
+    """Within what its eleven bits resolve."""
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", 0)
+    operands = random(4, 30), random(4, 4, seed=1), random(4, 4, seed=2)
+    update = softmax_attention(*(x.half() for x in operands))
+    assert update.dtype == torch.float16
+    monkeypatch.undo()
+    assert torch.allclose(update.double(), softmax_attention(*operands), rtol=0, atol=0.02)

@@ -69,6 +69,14 @@ def test_a_constant_feature_moves_every_pair():
     assert table[0].ravel() == pytest.approx([1 + 3, 3, 3, 2 + 3])
 
 
+def test_an_update_leaves_the_memory_it_was_given():
+    for queries in ("visited", "all"):
+        memory = np.arange(4.0).reshape(1, 1, 2, 2)[:, 0]
+        learner = SoftmaxOperator(one_hot_pairs(1, 2, 2), queries=queries)
+        assert not np.array_equal(learner.update(memory, ROLL, HALVES, 0.5), np.arange(4.0).reshape(1, 2, 2))
+        assert np.array_equal(memory, np.arange(4.0).reshape(1, 2, 2))
+
+
 def test_one_hot_features_are_the_block_in_slots():
     given = [PROCESS] * 2, range(6)
     one = one_hot_pairs(2, 3, 2)

@@ -60,6 +60,14 @@ def test_unsafe_features_of_a_cycle_are_unstable_by_their_eigenvalues():
     assert not chain.converges()
 
 
+def test_unsafe_features_of_a_dense_chain():
+    """Those that stay longest are not those that come from elsewhere."""
+    chain = divergence.unsafe_features(
+        [["8/10", "1/10", "1/10"], ["1/10", "8/10", "1/10"], ["1/3"] * 3], "9/10"
+    )
+    assert divergence.proves_divergence(chain)
+
+
 def test_a_stable_chain_is_not_proved_to_diverge():
     assert not divergence.proves_divergence(exact_chains.three_states_equal_norms())
     assert divergence.proves_divergence(exact_chains.three_states())

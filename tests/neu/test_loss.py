@@ -102,6 +102,14 @@ def test_squared_norm_by_hand():
     assert squared_norm(np.ones((4, 2, 2))) == (4.0, 0.0)
 
 
+def test_error_of_the_squared_norm_is_its_spread():
+    """Without a mean the covariance alone makes it: here the root of 2 tr C^2 / (n (n - 1))."""
+    draws = np.random.default_rng(0).normal(size=(4000, 20, 3)) * [1.0, 2.0, 3.0]
+    estimates, errors = np.array([squared_norm(x) for x in draws]).T
+    assert np.isclose(estimates.std(), np.sqrt(2 * (1 + 16 + 81) / (20 * 19)), rtol=0.05)
+    assert np.isclose(np.median(errors), estimates.std(), rtol=0.15)
+
+
 def test_returns_of_a_deterministic_chain():
     process = mrp.MarkovRewardProcess(np.array([[0.0, 1], [1, 0]]), np.array([1.0, -2.0]), 0.5)
     tasks = TaskDistribution([process], np.eye(2))

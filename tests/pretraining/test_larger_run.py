@@ -3,8 +3,9 @@
 from dataclasses import asdict
 
 import pytest
+import torch
 
-from icrl.pretraining import Configuration, pretrained_rows
+from icrl.pretraining import Configuration, pretrain, pretrained_rows
 
 SHORT = {"num_steps": 3, "num_seeds": 2, "num_prompts": 8, "num_layers": 2}
 
@@ -24,6 +25,10 @@ def test_rows(change, tabular):
     assert 0 < floor < own  # three steps do not beat certainty equivalence
     assert built > 0
     assert rows[0]["msve"] != rows[1]["msve"]
+    last = pretrain(Configuration(**SHORT, **change), torch.Generator().manual_seed(0)).rows[-1, 0]
+    assert [[row[name] for name in "abc"] for row in rows] == [
+        [f"{x:.4f}" for x in own] for own in last.tolist()
+    ]
 
 
 @pytest.mark.bad_input

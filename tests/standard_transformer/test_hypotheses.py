@@ -68,6 +68,15 @@ def test_operators_against_plain_loops():
         np.testing.assert_allclose(values["exact"][i], v, atol=1e-12)
 
 
+def test_the_price_alone_is_that_of_the_mean_for_ever():
+    prompts = LAW.draw((3,), generator())
+    operators = rival_operators(prompts, 0.8, fit_rivals(prompts, 0.8), generator(), 3, "boyan")
+    for i in range(3):
+        mean = looped_model(prompts.counts[i].numpy(), prompts.reward[i].numpy())[2]
+        found = operators["price"][i] @ prompts.reward[i]
+        np.testing.assert_allclose(found, np.full(5, mean / (1 - 0.8)), atol=1e-12)
+
+
 def test_reward_of_an_unvisited_state_is_not_used():
     prompts = LAW.draw((200,), generator())
     unseen = prompts.counts.sum(-1) == 0
