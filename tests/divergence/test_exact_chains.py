@@ -59,6 +59,13 @@ def test_symmetric_functions_are_those_of_the_other_eigenvalues():
         assert computed.rad() < 1e-25
 
 
+def test_four_states_have_equal_norms():
+    """Unit vectors at the inverse temperature 14."""
+    chain = divergence.four_states_equal_norms()
+    assert chain.inverse_temperature == 14
+    assert all((x * x + y * y - 1).contains(0) for x, y in ((f(), g()) for f, g in chain.features))
+
+
 def test_context_is_its_own_iteration():
     process, features = divergent_mrp()
     states = np.append(process.sample(50, np.random.default_rng(0), start=0), [0, 1, 2, 0])

@@ -202,6 +202,14 @@ def test_features_fixed_one_hot_and_fresh():
     assert np.array_equal(seen["one-hot"], np.eye(6)[::-1])
 
 
+def test_one_table_is_uniform_between_minus_one_and_one():
+    table = room.fixed_table(Experiment(), np.random.default_rng(0))
+    assert table.shape == (9, 4, 36)
+    assert -1 <= table.min() < -0.99
+    assert 0.99 < table.max() <= 1
+    assert abs(table.mean()) < 0.1  # six standard errors
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_all_windows_of_a_batch_are_shown_before_the_next(batch):
     """Drawn side by side, shown one after the other: the teacher's chain of weights, broken between them."""
