@@ -69,6 +69,17 @@ def test_a_constant_feature_moves_every_pair():
     assert table[0].ravel() == pytest.approx([1 + 3, 3, 3, 2 + 3])
 
 
+def test_loud_features_of_one_world_do_not_silence_another():
+    """Scores of 1e4 in one, of 1 in the other: each as it is alone."""
+    both = np.concatenate([one_hot_pairs(1, 2, 2), 100 * one_hot_pairs(1, 2, 2)])
+    twice = Rollout(*(np.repeat(x, 2, axis=0) for x in ROLL))
+    halves, memory = np.repeat(HALVES, 2, axis=0), np.arange(8.0).reshape(2, 2, 2)
+    together = SoftmaxOperator(both).update(memory, twice, halves, 0.5)
+    for i in range(2):
+        alone = SoftmaxOperator(both[i : i + 1]).update(memory[i : i + 1], ROLL, HALVES, 0.5)
+        np.testing.assert_allclose(together[i], alone[0], rtol=1e-12)
+
+
 def test_an_update_leaves_the_memory_it_was_given():
     for queries in ("visited", "all"):
         memory = np.arange(4.0).reshape(1, 1, 2, 2)[:, 0]

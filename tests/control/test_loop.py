@@ -55,6 +55,21 @@ def test_a_collapse_is_said_and_the_last_memory_kept():
     assert np.isfinite(score(processes, run.policies).share).all()
 
 
+def test_a_collapse_has_the_number_of_its_window():
+    """Counted from 1, whatever is recorded; the run that does not collapse has 0."""
+
+    class Breaks(Tabular):
+        def update(self, memory, roll, policies, discount):
+            calls.append(memory)
+            new = super().update(memory, roll, policies, discount)
+            return np.where((np.arange(2) == 0)[:, None, None] & (len(calls) == 3), np.nan, new)
+
+    calls = []
+    run = control([corridor()] * 2, Breaks("sarsa", 0.5), [5], np.random.default_rng(0))
+    assert run.collapsed.tolist() == [3, 0]
+    assert np.array_equal(run.memories[0, 0], calls[2][0])  # what it had before
+
+
 PROCESS = random_mdp(3, 2, 0.9, np.random.default_rng(0))
 
 

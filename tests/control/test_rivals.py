@@ -1,9 +1,11 @@
 """The long comparison in small, and the helpers that make its rivals."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from icrl.control import deployment_rows, one_hot, permuted
-from icrl.control.rivals import trained_blocks
+from icrl.control.rivals import _Table, trained_blocks
 from icrl.gradient_flow import Experiment, random_worlds, train_side_by_side, training_start
 
 WORLDS = random_worlds(5, np.random.default_rng(0), num_states=4, num_actions=2)
@@ -30,6 +32,16 @@ def test_blocks_are_those_of_the_start_and_of_the_end():
         assert np.array_equal(values[i], start[1][0])
         assert np.array_equal(trained_scores[i], run.scores[-1, 0])
         assert np.array_equal(trained_values[i], run.values[-1, 0])
+
+
+def test_rows_count_the_runs_that_diverged():
+    """Also in their first window."""
+    table = _Table(Experiment(num_states=2, num_actions=2), 3, [1], 0)
+    policies = np.full((1, 3, 2, 2), 0.5)
+    table.deploy = lambda *_: SimpleNamespace(policies=policies, diverged=np.array([0, 1, 4]))
+    table.learner("any", SimpleNamespace(step_size=0.5))
+    (row,) = table.rows
+    assert (row["diverged"], row["runs"], row["step_size"]) == (2, 3, 0.5)
 
 
 def test_the_long_run_in_small():

@@ -98,6 +98,11 @@ def test_refuses_scores():
     same = MarkovDecisionProcess(PROCESS.transition, np.ones((3, 2)), 0.9)
     with pytest.raises(ValueError, match=r"processes\[0\] has the gap .* between uniform and optimal"):
         score([same], uniform([same]))
+    costs = MarkovDecisionProcess(
+        PROCESS.transition, PROCESS.reward * 1e-3 - 1e9, 0.9
+    )  # lost in what both pay
+    with pytest.raises(ValueError, match=r"processes\[0\] has the gap .* between uniform and optimal"):
+        score([costs], uniform([costs]))
     with pytest.raises(ValueError, match="level is 1"):
         interval(np.ones(3), np.random.default_rng(0), level=1.0)
     with pytest.raises(ValueError, match=r"policy has shape \(1, 3, 2\)"):

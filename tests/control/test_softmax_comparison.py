@@ -1,10 +1,13 @@
 """The rows of the comparison: the same tasks for all, own step sizes, paired differences."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from icrl.control import COMPARED, RIVALS, best_tried, closed_shares, paired, steps_tried
 from icrl.control.softmax_comparison import _drawn
+from icrl.tables import read_table
 
 GIVEN = {"runs": 3, "seed": 1}
 
@@ -38,6 +41,14 @@ def test_learners_are_those_of_the_table():
     wanted["random features: softmax, all"] = (8, "all", 0.5, 2.0)
     assert seen == wanted
     assert RIVALS["linear, 8 times"][0](0.5, one, random, 20.0).num_layers == 8
+
+
+def test_steps_are_those_of_the_committed_table():
+    """What was tried within the limits of each grid is the grid."""
+    rows = read_table(Path(__file__).parents[2] / "book" / "data" / "softmax-control-tuning.csv").rows
+    for name, (_, steps) in RIVALS.items():
+        tried = {float(row["step_size"]) for row in rows if row["learner"] == name}
+        assert {x for x in tried if steps[0] <= x <= steps[-1]} == {float(x) for x in steps}, name
 
 
 def test_raised_tasks_are_the_same_tasks():

@@ -1,5 +1,7 @@
 """What the tasks leave undetermined, and where a flow lands."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,16 @@ def test_too_few_tasks_are_not_rich(rng):
     assert "8 beyond these, for instance" in seen.describe()
     with pytest.raises(ValueError, match="more than scaling and its null vectors explain"):
         landing_point(loss, *loss.on_manifold(1.0))
+
+
+def test_the_leading_direction_is_named_by_its_entry(rng):
+    """Blocks of shapes (2, 5) and (5, 3), one after the other, row by row."""
+    seen = richness(random_tasks("gaussian", 2, 8, rng))
+    for entry, name in ((3, "V21[0, 3]"), (9, "V21[1, 4]"), (20, "P12[3, 1]")):
+        small, large = np.zeros((2, 25))
+        small[5], large[entry] = 0.6, 1.0  # rows need not be of one length
+        text = replace(seen, unexplained=np.array([small, large])).describe()
+        assert f"for instance {name} +1.00, " in text
 
 
 def test_sign_where_a_direction_of_the_parameters_is_unseen():

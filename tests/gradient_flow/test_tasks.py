@@ -1,5 +1,7 @@
 """Sets of training tasks."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -140,3 +142,8 @@ def test_refuses_actor_critic_tasks():
         random_actor_critic_tasks("copied", 2, 2, 10, rng)
     with pytest.raises(ValueError, match="num_actions is 1; it must be at least 2"):
         random_actor_critic_tasks("one-hot", 2, 1, 10, rng)
+    for draw in (partial(random_tasks, "one-hot", 2), partial(random_actor_critic_tasks, "one-hot", 2, 2)):
+        with pytest.raises(ValueError, match="num_tasks is 0; it must be at least 1"):
+            draw(0, rng)
+        with pytest.raises(ValueError, match="num_transitions is 0; it must be at least 1"):
+            draw(10, rng, num_transitions=0)

@@ -30,15 +30,15 @@ def test_order_of_states_does_not_matter():
     )
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_short_contexts_all_windows_one_by_one(n):
+@pytest.mark.parametrize(("n", "d"), [(1, 2), (2, 2), (3, 2), (4, 2), (2, 1), (2, 3)])
+def test_short_contexts_all_windows_one_by_one(n, d):
     """Every table of so few pairs is there: against a pass of the transformer over each window."""
     process = MarkovRewardProcess(np.array([[0.3, 0.7], [0.4, 0.6]]), np.array([0.8, -0.5]), 0.4)
-    tasks = TaskDistribution([process], np.array([[1.0, 0.2], [-0.4, 0.7]]))
+    tasks = TaskDistribution([process], np.array([[1.0, 0.2, 0.3], [-0.4, 0.7, 0.1]])[:, :d])
     windows = tasks.enumerate(n)
-    terms = neu_terms(tasks, windows, *softmax_td_weights(2, 0.6), num_layers=2)
+    terms = neu_terms(tasks, windows, *softmax_td_weights(d, 0.6), num_layers=2)
     literal = terms.mean(terms.td_updates)
-    pairs = pair_entries(2)
+    pairs = pair_entries(d)
     found = moments_by_counts(process, tasks.features, n, [2], step_size=0.6).update[0]
     np.testing.assert_allclose(found[pairs], literal[pairs], atol=1e-12)
 
