@@ -253,7 +253,7 @@ CLAIMS = Claims(
         "ours",
         "The converted Gymnasium tasks allow, pay and end what the tasks' own sampled steps do.",
         "identity",
-        CHAPTER + "world",
+        CHAPTER + "gymnasium",
         conversion,
     ),
     Claim(
@@ -322,7 +322,7 @@ CLAIMS = Claims(
         "ours",
         "Policies with preferences up to $10^8$ stay finite, and an action taken with certainty has score 0.",
         "identity",
-        CHAPTER + "breaks",
+        CHAPTER + "certain",
         saturation,
     ),
     Claim(
@@ -331,7 +331,7 @@ CLAIMS = Claims(
         r"Without $-\phi$, without $\gamma$, bootstrapped across an end, or with $\phi_\pi$ in place of the "
         "score, the block is not actor-critic.",
         "control",
-        CHAPTER + "breaks",
+        CHAPTER + "broken",
         controls,
     ),
 )

@@ -216,7 +216,7 @@ CLAIMS = Claims(
         r"In the smooth limit $\mathrm{tr}\,B-(1-\gamma)$ is $\varepsilon^2F/\sum w$ with "
         r"$F=\sum_s w_sy_s(y-\gamma Py)_s$.",
         "limit",
-        "loudness",
+        "smooth",
         smooth_limit,
     ),
     _claim(
