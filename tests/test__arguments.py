@@ -57,6 +57,8 @@ def test_accepts_and_converts():
         ({"x": [[1.0, np.nan]]}, "x[0, 1] is nan; every entry must be finite"),
         ({"x": np.ma.masked_array(X, X > 0)}, "x is a masked array, whose mask would be lost; ..."),
         ({"x": np.ones(2)}, "x has shape (2,); it must be (*b, n, d)"),
+        ({"z": torch.ones(5, 3, 1)}, "z has shape (5, 3, 1); it must be (m, 3)"),
+        ({"z": torch.ones(3)}, "z has shape (3,); it must be (m, 3)"),
         ({"x": np.ones((0, 2))}, "x has shape (0, 2); no axis may be empty"),
         ({"x": torch.ones(4, 2, requires_grad=True)}, "x is tensor(...; it must be an array of real numbers"),
         ({"k": np.zeros(4, int)}, "k has shape (4,); its axis n_plus_1 must have length 5, as x says"),

@@ -214,8 +214,9 @@ CLAIMS = Claims(
     claim(
         "neu-estimators",
         "ours",
-        r"Both forms of the expected update have the same mean; at the construction the spread of the form "
-        r"with errors falls like $1/\sqrt n$, that of the form with TD errors tends to a positive limit.",
+        r"Both forms of the expected update have the same mean; at the construction, with enough layers, the "
+        r"spread of the form with errors falls like $1/\sqrt n$, that of the form with TD errors tends to a "
+        r"limit, positive where the discounted value of the next state is left to chance.",
         "interval",
         "estimator",
         estimators,

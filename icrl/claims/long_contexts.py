@@ -240,8 +240,8 @@ CLAIMS = Claims(
     claim(
         "theorem-3",
         "ours, in the spirit of " + PAPER + "Theorem 3",
-        r"$\lim_L\lim_nJ_{L,n}(\theta^\star)=0$: on endless contexts $J$ decays at most like $L\rho^L$, "
-        r"$\rho$ the largest spectral radius of the tasks, and like it on random tasks.",
+        r"$\lim_L\lim_nJ_{L,n}(\theta^\star)=0$: on endless contexts $J=O(L\kappa^L)$ for every $\kappa$ "
+        r"above $\rho$, the largest spectral radius of the tasks; on random tasks it decays like $L\rho^L$.",
         "limit",
         "theorem-3",
         minimizer,

@@ -110,6 +110,7 @@ def test_refuses_loss(change, message):
         ({"value": VALUE.T}, r"value has shape \(5, 2\)"),
         ({"time": 0.0}, "time is 0; it must be positive"),
         ({"rtol": 1e-16}, r"rtol is 1e-16; it must lie in \[1e-13, 1\)"),
+        ({"rtol": 1.0}, r"rtol is 1; it must lie in \[1e-13, 1\)"),
         ({"atol": -1.0}, "atol is -1; it must be positive"),
         ({"stop": np.nan}, "stop is nan"),
     ],

@@ -100,6 +100,8 @@ def test_squared_norm_by_hand():
     assert np.isclose(estimate, np.mean(pairs), atol=1e-14)
     assert error > 0
     assert squared_norm(np.ones((4, 2, 2))) == (4.0, 0.0)
+    plus_and_minus = np.array([[1.0], [-1.0]] * 3)  # no mean, variance 6 / 5
+    assert np.isclose(squared_norm(plus_and_minus)[1], np.sqrt(2 * 1.2**2 / (6 * 5)), rtol=1e-12)
 
 
 def test_error_of_the_squared_norm_is_its_spread():
