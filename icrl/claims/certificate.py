@@ -131,7 +131,7 @@ def claims():
     )
     yield (
         "understated-range",
-        "A certificate that is told the range of the rewards seen, not of all there are, is wrong.",
+        "A certificate told the range of the rewards seen, not of all there are, may nearly always be wrong.",
         "control",
         "breaks",
         understated,

@@ -250,7 +250,7 @@ def claims():
     yield (
         "assumption-threshold",
         "ours",
-        r"One-hot features $\sqrt\tau e_s$ satisfy Assumption 5.1 iff "
+        r"One-hot features $\sqrt\tau e_s$ of two states or more satisfy Assumption 5.1 iff "
         r"$\tau>\log\frac{1+\gamma}{1-\gamma}+\log\frac{1-\mu_{\min}}{\mu_{\min}}$.",
         "identity",
         "assumption",
@@ -259,9 +259,9 @@ def claims():
     yield (
         "best-match-elsewhere",
         "ours",
-        r"If $\langle x_s,x_u\rangle\ge\lVert x_s\rVert^2$ then $M_\pi(s,s)\le\mu_s/(\mu_s+\mu_u)$ "
-        r"at every temperature, and Assumption 5.1 fails if $\mu_s\le\frac{1+\gamma}{1-\gamma}\mu_u$; "
-        "both attained.",
+        r"If $\langle x_s,x_u\rangle\ge\lVert x_s\rVert^2$, $u\ne s$, then "
+        r"$M_\pi(s,s)\le\mu_s/(\mu_s+\mu_u)$ at every temperature, and Assumption 5.1 fails if "
+        r"$\mu_s\le\frac{1+\gamma}{1-\gamma}\mu_u$; both attained.",
         "bound",
         "assumption",
         elsewhere,
@@ -277,8 +277,8 @@ def claims():
     yield (
         "zero-temperature",
         "ours",
-        r"As $\tau\to\infty$ the spectral radius tends to $\gamma$ if every state is its own best match, and "
-        r"otherwise to at least 1, for every step size.",
+        r"If every state has one best match, the spectral radius tends to $\gamma$ as $\tau\to\infty$ where "
+        r"each is its own, and otherwise to at least 1, for every step size.",
         "limit",
         "assumption",
         dichotomy,
@@ -286,8 +286,9 @@ def claims():
     yield (
         "nearly-equal-features",
         "ours",
-        r"On a covered context with $x(t)=x(s)+\varepsilon u$ exactly one eigenvalue of $B$ tends to 0. It "
-        r"is $\sigma^2\varepsilon^2/(Z\kappa)$ to leading order, real and positive.",
+        r"On a covered context with $x(t)=x(s)+\varepsilon u$ and features otherwise distinct, exactly one "
+        r"eigenvalue of $B$ tends to 0. It is $\sigma^2\varepsilon^2/(Z\kappa)$ to leading order, "
+        "real and positive.",
         "limit",
         "near",
         near_pair,

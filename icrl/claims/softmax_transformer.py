@@ -217,7 +217,7 @@ CLAIMS = Claims(
     Claim(
         "several-queries",
         "ours",
-        "Further query columns are evaluated in the same pass and change nothing else.",
+        "Further query columns are evaluated in the same pass and change no value elsewhere.",
         "identity",
         CHAPTER + "extensions",
         several_queries,
