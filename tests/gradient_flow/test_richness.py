@@ -236,7 +236,7 @@ def test_null_directions_in_words():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_landing_point_keeps_what_is_unseen_and_the_balance(sign, rng):
-    """What tasks see is ``(c P*12, V*21 / c)`` with the norms' difference of the start; the rest has stayed."""
+    """What tasks see fits the teacher, with the norms' difference of the start; the rest has stayed."""
     loss = both_unseen(140, rng)
     start = [rng.normal(size=x.shape) for x in loss.on_manifold(1.0)]
     seen = richness(loss)
