@@ -26,13 +26,17 @@ def scalar(a, b, moment=2.0):
     return loss, np.full((1, 1), a), np.full((1, 1), b)
 
 
-def test_start_at_its_distance(tasks, rng):
+def test_start_at_its_distance(tasks):
     teacher = tasks.on_manifold(1.0)
     for centre in ("teacher", "zero"):
-        start = basins.random_start(tasks, centre, 0.3, rng)
+        start = basins.random_start(tasks, centre, 0.3, np.random.default_rng(1))
         moved = [x - (centre == "teacher") * y for x, y in zip(start, teacher, strict=True)]
         sizes = [np.hypot(*map(np.linalg.norm, x)) for x in (moved, teacher)]
         assert np.isclose(sizes[0], 0.3 * sizes[1])
+        drawn = np.random.default_rng(1)
+        step = np.concatenate([drawn.normal(size=x.size) for x in teacher])
+        moved = np.concatenate([x.ravel() for x in moved])
+        assert np.isclose(moved @ step, np.linalg.norm(moved) * np.linalg.norm(step))
 
 
 def test_local_rate_by_hand():
@@ -125,6 +129,8 @@ def test_what_a_landing_reports(tasks, rng):
         assert (landing.reached, landing.scale) == (True, scale)
         assert landing.miss == max(misses) > 1e-9
         assert misses[0] != misses[1]
+    loss, *short = scalar(0.5, 0.5)  # both blocks end a little below theirs
+    assert 0 < basins.follow(loss, short, 50.0, stop=1e-12).miss < 1e-5
     early = basins.follow(tasks, start, 0.1)
     assert early.reached is False
     assert np.isnan([early.scale, early.miss]).all()
