@@ -130,7 +130,7 @@ def test_what_a_landing_reports(tasks, rng):
         assert landing.miss == max(misses) > 1e-9
         assert misses[0] != misses[1]
     loss, *short = scalar(0.5, 0.5)  # both blocks end a little below theirs
-    assert 0 < basins.follow(loss, short, 50.0, stop=1e-12).miss < 1e-5
+    assert 0 < basins.follow(loss, tuple(short), 50.0, stop=1e-12).miss < 1e-5
     early = basins.follow(tasks, start, 0.1)
     assert early.reached is False
     assert np.isnan([early.scale, early.miss]).all()

@@ -185,9 +185,11 @@ def test_refuses_blocks_and_tasks():
         experiment_tasks(setting, 2, rng, windows=0)
     with pytest.raises(ValueError, match="chunk is 0"):
         spectrum(experiment_tasks(setting, 2, rng), chunk=0)
-    for table in (None, np.ones((3, 2, 6))):
-        with pytest.raises(ValueError, match="table"):
-            unseen_data(Experiment(features="fixed", **SMALL), table)
+    fixed, rows = Experiment(features="fixed", **SMALL), rng.normal(size=(6, 6))
+    rows[5] = rows[0] + rows[1] / 3
+    for table, message in ((None, "table"), (rows.reshape(3, 2, 6), "table gives a linear system")):
+        with pytest.raises(ValueError, match=message):
+            unseen_data(fixed, table)
 
 
 def test_weights_that_begin_at_zero_are_rich_from_the_second_window_on():
