@@ -143,9 +143,10 @@ def test_panels_and_batches_agree_with_a_linear_solve():
 
 
 def test_one_state():
-    np.testing.assert_array_equal(reduction.deviation([[1.0]], [1.0]), [[0.0]])
-    np.testing.assert_array_equal(reduction.stationary([[1.0]]), [1.0])
-    np.testing.assert_allclose(reduction.discounted([[1.0]], 0.75, [[1.0, -2.0]]), [[4.0, -8.0]])
+    stays = np.ones((1, 1))
+    np.testing.assert_array_equal(reduction.deviation(stays, np.ones(1)), [[0.0]])
+    np.testing.assert_array_equal(reduction.stationary(stays), [1.0])
+    np.testing.assert_allclose(reduction.discounted(stays, 0.75, np.array([[1.0, -2.0]])), [[4.0, -8.0]])
 
 
 def test_arguments_are_left_alone():
