@@ -106,10 +106,22 @@ def test_updates_on_any_features_are_those_of_the_transformers():
     slow = SoftmaxFeatures(features, 3, 0.4).update(q, roll, None, 0.8)
     np.testing.assert_allclose(new, slow, rtol=1e-10)
     assert np.abs(new - q).max() > 0.1
+    roll = window(rng, n=3)
+    new = SoftmaxOperator(features, 3, 0.4).update(q, roll, None, 0.8)
     visited = SoftmaxOperator(features, 3, 0.4, "visited").update(q, roll, None, 0.8)
     for b, s, a in np.ndindex(3, 4, 2):
         left = ((roll.states[b, :-1] == s) & (roll.actions[b, :-1] == a)).any()
         assert visited[b, s, a] == (new if left else q)[b, s, a]
+
+
+@pytest.mark.parametrize("make", [LinearFeatures, LinearOperator, SoftmaxFeatures, SoftmaxOperator])
+def test_start_on_features(make):
+    """Zeros: weights of as many features, or a table; runs, states and actions in that order."""
+    features = one_hot_pairs(2, 3, 4)
+    learner = make(features, 1.0) if issubclass(make, LinearFeatures) else make(features)
+    memory = learner.start(2, 3, 4)
+    assert memory.shape == ((2, 1, 12) if issubclass(make, LinearFeatures) else (2, 3, 4))
+    assert not memory.any()
 
 
 def test_a_pass_is_affine():

@@ -1,5 +1,6 @@
 """Passes, certificates, the ladder: by hand, and what is refused."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -74,10 +75,14 @@ def test_one_pass_by_loops():
 )
 def test_when_a_pass_is_certified(least, oracle, data):
     """No bracket is negative; the oracle's may be by as much as ties are rounded."""
-    bracket = np.array([1.0, least, 2.0])
-    given = dict.fromkeys(("policy", "gap", "span", "moved", "promised", "gained"), bracket)
-    assert passes.Improvement(bracket=bracket, **given).certified == oracle
-    assert passes.CertifiedImprovement(bracket, bracket, None).certified == data
+    rng, bracket = np.random.default_rng(3), np.array([1.0, least, 2.0])
+    process, (old, _) = random_mdp(3, 2, 0.5, rng), mixed(rng, 3, 2, 0.2)
+    found = passes.improvement(process, old, process.reward, 0.2)
+    assert replace(found, bracket=bracket).certified == oracle
+    roll = process.rollout(old, 40, rng)
+    given = 2 * roll.states + roll.actions, roll.rewards, 0.5, (-1.0, 1.0), 0.1
+    found = passes.certified_improvement(old, process.reward, 0.2, *given)
+    assert replace(found, bracket=bracket).certified == data
 
 
 def test_best_soft_among_all_policies():
