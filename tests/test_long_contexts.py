@@ -27,6 +27,21 @@ def test_columns_that_share_a_hash_are_told_apart(monkeypatch):
     kinds, kind = kinds_of(rows)
     assert kinds.shape == (2, 3)
     assert torch.equal(kinds[:, kind], rows)
+    rows[0] = 1  # one row alone tells them apart
+    kinds, kind = kinds_of(rows)
+    assert torch.equal(kinds[:, kind], rows)
+
+
+def test_where_no_row_is_read_all_columns_are_of_one_kind():
+    kinds, kind = kinds_of(torch.empty(0, 5, dtype=torch.float64))
+    assert kinds.shape == (0, 1)
+    assert kind.tolist() == [0] * 5
+
+
+def test_the_direction_is_not_drawn_from_the_global_generator():
+    before = torch.get_rng_state()
+    kinds_of(torch.eye(3, dtype=torch.float64))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("head", ["shift", "dual"])
