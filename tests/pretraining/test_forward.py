@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from literal_pretraining import forward, prompt
 
 from icrl.pretraining import emergence
-from icrl.pretraining.forward import prompts, token_values
+from icrl.pretraining.forward import masked, prompts, token_values
 from icrl.pretraining.tasks import (
     Configuration,
 )
@@ -39,3 +40,38 @@ def test_linear_token_network_is_the_literal_one():
     z = prompt(tasks.features[0, 0], tasks.states[0, 0], tasks.worlds.reward[0, 0])
     theirs = forward(value[:, 0, 0], score[:, 0, 0], z, 0.5, 4, "linear")
     assert torch.allclose(ours.squeeze(), theirs, rtol=0, atol=1e-12)
+
+
+def test_tokens_of_a_prompt_are_those_written_out():
+    """In a batch and alone; the caller's rewards stay."""
+    tasks = emergence.fresh_tasks(replace(SMALL, num_features=3), 4, generator())
+    reward = tasks.worlds.reward.clone()
+    found = prompts(tasks.features, tasks.states, tasks.worlds.reward)
+    for i in range(4):
+        one = tasks.features[0, i], tasks.states[0, i], reward[0, i]
+        assert torch.equal(found[0, i], prompt(*one))
+        assert torch.equal(prompts(*one), prompt(*one))
+    assert torch.equal(tasks.worlds.reward, reward)
+
+
+def test_before_the_first_layer_all_values_are_0():
+    tasks = emergence.fresh_tasks(replace(SMALL, weights="per-layer"), 5, generator())
+    weights = [x.expand(3, 2, 7, 7) for x in emergence.construction(SMALL)]
+    values = emergence.state_values(SMALL, *weights, tasks)
+    assert torch.equal(values[0], torch.zeros(2, 5, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("matrix", [0, 1])
+def test_one_entry_outside_its_mask_is_seen(matrix):
+    """Every entry of both matrices, in one of two layers; the weights are left as they are."""
+    free = [torch.zeros(6, 6, dtype=torch.bool) for _ in range(2)]
+    free[0][5, 3:] = free[1][:3, :3] = True
+    weights = torch.zeros(2, 2, 6, 6, dtype=torch.float64)  # which matrix, layer
+    weights[:, :] = torch.stack(free)[:, None]
+    for row in range(6):
+        for column in range(6):
+            changed = weights.clone()
+            changed[matrix, 1, row, column] = 0.5
+            before = changed.clone()
+            assert masked(*changed) == bool(free[matrix][row, column])
+            assert torch.equal(changed, before)

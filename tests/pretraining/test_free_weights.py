@@ -71,3 +71,9 @@ def test_refuses_a_pass_without_layers():
     tasks = draw_tasks(Configuration(), (1, 2), torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="num_layers is 0; it must be at least 1"):
         context(tasks.features, tasks.states[..., :5], tasks.worlds.reward, 0)
+    weights = torch.zeros(1, 7, 7)
+    seen = context(tasks.features, tasks.states[..., :5], tasks.worlds.reward, 1)
+    with pytest.raises(ValueError, match="num_layers is 0; it must be at least 1"):
+        free_values(weights, weights, seen, 0.5, 0)
+    with pytest.raises(ValueError, match=r"discount is 1; it must lie in \[0, 1\)"):
+        free_values(weights, weights, seen, 1.0, 1)
