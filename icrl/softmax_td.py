@@ -192,6 +192,7 @@ def matching_matrix(
     return matching
 
 
+@np.errstate(over="ignore", invalid="ignore")  # refused by name
 def empirical_model(
     states: Int[np.ndarray, " n_plus_1"], rewards: Float[np.ndarray, " n"], num_states: int
 ) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, "S S"]]:

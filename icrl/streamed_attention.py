@@ -23,7 +23,7 @@ class StreamedWeights:
     """Attention weights of columns that each stand for so many sources, as a function of what is weighed.
 
     ``weights(values)`` is ``values @ W`` with ``W[i, j] = exp(s_ij) / sum_k visits_k exp(s_kj)`` and
-    ``s = columns' A columns``; columns that are no source (0 visits) have weight 0.
+    ``s = columns' A columns``; ``values`` must be zero in columns that are no source (0 visits).
 
     The scores of a column are lowered by a bound on the largest of them, which costs nothing: it is a further
     row of the product. Where ``A`` is symmetric one bound for all columns keeps ``exp`` symmetric, and half

@@ -1,5 +1,7 @@
 """Softmax and linear attention against the formulas of the papers, with every matrix written out."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -96,11 +98,42 @@ def test_huge_logits_do_not_overflow(monkeypatch, largest):
     torch.testing.assert_close(result[1], torch.tensor([3.0, 5.0, 3.0], dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("limit", "formed"), [(55, 0), (56, 1)])
+def test_the_limit_counts_entries_of_the_scores(monkeypatch, limit, formed):
+    """Seven sources and eight columns are 56; as it stands the limit is 256 MB of float64."""
+    assert attention.LARGEST_SCORE_MATRIX * 8 == 256 * 2**20
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", limit)
+    weights = Mock(wraps=attention._weights)
+    monkeypatch.setattr(attention, "_weights", weights)
+    softmax_attention(random(2, 3, 8), random(3, 3, seed=1), random(3, 3, seed=2))
+    assert weights.call_count == formed
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_fused(monkeypatch, dtype):
+    """By PyTorch's own attention, once for each prompt; the formula within the bits of the type."""
+    operands = [x.to(dtype) for x in (random(2, 4, 7), random(4, 4, seed=1), random(4, 4, seed=2))]
+    expected = softmax_attention(*(x.double() for x in operands), num_queries=2)
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", 0)
+    fused = Mock(wraps=attention.scaled_dot_product_attention)
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", fused)
+    result = softmax_attention(*operands, num_queries=2)
+    assert result.dtype == dtype
+    assert fused.call_count == 2
+    assert (result - expected).abs().max() < 16 * torch.finfo(dtype).eps * expected.abs().max()
+
+
 @pytest.mark.bad_input
-def test_overflow_names_all_that_may_have_caused_it():
-    huge = torch.full((2, 2), 1e200, dtype=torch.float64)
-    with pytest.raises(ValueError, match="prompt or value_weights or score_weights has entries so large"):
-        softmax_attention(huge, huge, torch.zeros(2, 2, dtype=torch.float64))
+@pytest.mark.parametrize("largest", [attention.LARGEST_SCORE_MATRIX, 0], ids=["formed", "fused"])
+def test_overflow_names_all_that_may_have_caused_it(monkeypatch, largest):
+    monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
+    huge, zero = torch.full((2, 3), 1e200, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+    large = " has entries so large that the result leaves the range of torch.float64"
+    names = "prompt or value_weights or score_weights"
+    refused(names + large, softmax_attention, huge, huge[:, :2], zero)
+    refused("prompt or P or V" + large, linear_attention, huge, zero + 1, zero + 1)
+    huge[:, 0] = 0  # the first source says nothing; the scores of the other two overflow
+    refused("prompt or score_weights" + large, softmax_weights, huge, zero + 1)
 
 
 def test_linear_attention_by_hand():
@@ -108,6 +141,8 @@ def test_linear_attention_by_hand():
     prompt = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
     two, five = (torch.full((1, 1), x, dtype=torch.float64) for x in (2.0, 5.0))
     torch.testing.assert_close(linear_attention(prompt, two, five), 70 * prompt)
+    pair = prompt[:, :2]  # two columns are enough: n = 1, and 5 (1 + 4) 2 H_j = 50 H_j
+    torch.testing.assert_close(linear_attention(pair, two, five), 50 * pair)
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
@@ -144,6 +179,10 @@ def weights(*lead, size=4):
     ("z", "num_queries", "message"),
     [
         (prompt(), 3, "prompt has 3 columns and num_queries is 3; at least one column must be a source"),
+        (prompt(), -1, "num_queries is -1; it must be at least 0"),
+        (prompt().numpy(), 1, "prompt is a ndarray; it must be a torch.Tensor"),
+        (prompt().long(), 1, "prompt has dtype torch.int64; it must be floating point"),
+        (prompt().float(), 1, "... has dtype torch.float64 and prompt torch.float32; they must be the same"),
         (prompt()[0], 1, "prompt has shape (3,); it must be (*batch, D, N)"),
         (
             prompt()[:3],

@@ -22,6 +22,9 @@ def test_population_matching_by_hand():
         con.population_matching(HALF, np.array([0.5, 0.5])), [[1 / 2, 1 / 2], [1 / 3, 2 / 3]]
     )
     np.testing.assert_allclose(con.population_matching(HALF, np.array([1.0, 0.0])), [[1, 0], [1, 0]])
+    # Scores 0, 0 and 0, 1600: each state's own largest score is moved to 0.
+    unlike = con.population_matching(np.array([[0.0], [40.0]]), np.array([0.25, 0.75]))
+    np.testing.assert_allclose(unlike, [[1 / 4, 3 / 4], [0, 1]])
 
 
 def test_iteration_matrix_and_margin_by_hand():
@@ -84,6 +87,25 @@ def test_unvisited_states_are_named_and_the_others_certified():
     assert seen.visited.tolist() == [0, 1]
     # Only the union over states feels the third: log(2 * 3 * 2 / 0.1) in place of log(80).
     assert seen.floor == pytest.approx(min(2 * np.sqrt(np.log(120) / 2), 2))  # capped at the range
+
+
+def test_the_sign_of_rewards_does_not_matter():
+    seen, turned = certify(), certify(rewards=-REWARDS, limits=(-2, -1))
+    np.testing.assert_allclose(turned.estimate, -seen.estimate)
+    for field in ("rate", "initial", "floor", "bound", "distance"):
+        assert getattr(turned, field) == pytest.approx(getattr(seen, field))
+
+
+def test_the_floor_is_the_radius_of_the_state_least_seen():
+    """A hundred rounds 0 -> 0 -> 0 -> 1 -> 0: each radius is its noise and half of its successors' radii."""
+    rewards = np.tile([1.0, 1.0, 1.0, 2.0], 100)
+    seen = certify(states=np.append(np.tile([0, 0, 0, 1], 100), 0), rewards=rewards)
+    noise = 2 * np.sqrt(np.log(2 * 2 * 400 / 0.1) / (2 * np.array([300, 100])))
+    chain = np.array([[2 / 3, 1 / 3], [1, 0]])
+    radius = np.linalg.solve(np.eye(2) - 0.5 * chain, 0.5 * noise)
+    np.testing.assert_allclose(seen.radius, radius)
+    assert radius[0] < radius[1] == pytest.approx(seen.floor)
+    np.testing.assert_array_equal(seen.visits, [300, 100])
 
 
 def test_edges():

@@ -1,5 +1,6 @@
 """Gymnasium's tasks: the conversion against the tasks' own steps, and against their tables."""
 
+from contextlib import contextmanager
 from functools import lru_cache
 
 import gymnasium
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from icrl.gymnasium_tasks import toy_text_tasks
 from icrl.mdp import from_gymnasium
 
 TASKS = [
@@ -41,6 +43,7 @@ def test_all_toy_text_tasks_are_found():
         "CliffWalking",
         "Taxi",
     }
+    assert sorted(toy_text_tasks()) == sorted(TASKS)
 
 
 @pytest.mark.parametrize("env_id", TASKS)
@@ -121,6 +124,57 @@ def test_an_ending_state_that_can_be_reached_alive_gets_a_stand_in():
     np.testing.assert_array_equal(process.outcome_reward[1], [[5, 0, 0], [1, 0, 3]])
     v0, v1 = 5 * 0.5 / 0.75, 5 / 0.75  # go round for ever: v1 = 5 + v0/2, v0 = v1/2
     np.testing.assert_allclose(process.optimal_q().max(axis=1), [v0, v1, 0])
+
+
+@contextmanager
+def registered(table, start, name="Custom-v0", **fields):
+    """A task of one's own with this table; the classes that were closed."""
+    closed = []
+    if start is not None:
+        fields["initial_state_distrib"] = np.array(start)
+
+    class Custom(gymnasium.Env):
+        observation_space, action_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.Discrete(2)
+
+        def close(self):
+            closed.append(name)
+
+    for field, value in (fields | {"P": table}).items():
+        setattr(Custom, field, value)
+    gymnasium.register(name, entry_point=Custom, disable_env_checker=True)
+    try:
+        yield closed
+    finally:
+        del gymnasium.registry[name]
+
+
+def test_outcomes_that_share_a_successor_pay_their_mean():
+    """A quarter pays 1, the rest 5; an outcome of probability 0 counts for nothing. The task is closed."""
+    outcomes = [(0.25, 0, 1.0, False), (0.75, 0, 5.0, False), (0.0, 0, 9.0, True)]
+    with registered({0: {0: outcomes}}, [1]) as closed:
+        process = from_gymnasium("Custom-v0", 0.5)
+    assert process.reward.item() == process.outcome_reward.item() == 4
+    assert not process.terminal.any()
+    assert closed == ["Custom-v0"]
+
+
+def test_states_that_are_reached_alive_in_two_steps():
+    """0, then 1, then 2; there an episode may also end. So 2 itself is no end, and a state is added."""
+    table = {s: {0: [(1.0, t, 0.0, False)]} for s, t in enumerate((1, 2, 0))}
+    table[0][1], table[1][1], table[2][1] = ([(1.0, t, 1.0, True)] for t in (2, 2, 2))
+    with registered(table, [1.0, 0, 0]):
+        process = from_gymnasium("Custom-v0", 0.5)
+    np.testing.assert_array_equal(process.terminal, [False, False, False, True])
+    np.testing.assert_array_equal(process.transition[:, 1], np.eye(4)[[3, 3, 3, 3]])
+    np.testing.assert_array_equal(process.start, [1, 0, 0, 0])
+
+
+def test_older_versions_are_read_without_a_warning():
+    with (
+        registered({0: {0: [(1.0, 0, 0.0, True)]}}, [1.0], "Custom-v1"),
+        registered({0: {0: [(1.0, 0, 3.0, False)]}}, [1.0]),
+    ):
+        assert from_gymnasium("Custom-v0", 0.5).reward.item() == 3
 
 
 MAP = "SFFF", "FHFH", "FFFH", "HFFG"
@@ -206,6 +260,8 @@ def test_refuses_options(env_id, options, message):
         {0: {1: [(1.0, 0, 0.0, True)]}},
         {1: {0: [(1.0, 1, 0.0, True)]}},
         {0: {0: [(1.0, -1, 0.0, True)]}},
+        {0: {0: [(1.0, 1, 0.0, True)]}},
+        {0: {0: [(1.0, 0, 0.0, False)]}, 1: {0: [(1.0, 0, 0.0, False)]}},
         {0: {0: [(1.0, 0.5, 0.0, True)]}},
         [[[]]],
         {},
@@ -215,16 +271,11 @@ def test_refuses_options(env_id, options, message):
 def test_refuses_other_layouts(table):
     """No KeyError, no wrapped index: the task is named."""
 
-    class Custom(gymnasium.Env):
-        observation_space, action_space = gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(1)
-        initial_state_distrib, P = np.ones(1), table
-
-    gymnasium.register("Custom-v0", entry_point=Custom, disable_env_checker=True)
-    try:
-        with pytest.raises(ValueError, match=r"env_id is 'Custom-v0', |transition row 0"):
-            from_gymnasium("Custom-v0", 0.5)
-    finally:
-        del gymnasium.registry["Custom-v0"]
+    with (
+        registered(table, [1.0]),
+        pytest.raises(ValueError, match=r"env_id is 'Custom-v0', |transition row 0"),
+    ):
+        from_gymnasium("Custom-v0", 0.5)
 
 
 @pytest.mark.bad_input
@@ -245,5 +296,11 @@ def test_refuses_tasks_without_a_table_refused(env_id):
 def test_refuses_no_transition_table():
     with pytest.raises(ValueError, match="'CartPole-v1', which publishes no transition table"):
         from_gymnasium("CartPole-v1", 0.9)
+    table = {0: {0: [(1.0, 0, 0.0, False)]}}
+    with (
+        registered(table, None),
+        pytest.raises(ValueError, match="'Custom-v0', which publishes no transition"),
+    ):
+        from_gymnasium("Custom-v0", 0.9)
     with pytest.raises(ValueError, match="which Gymnasium cannot make"):
         from_gymnasium("FrozenLake-v1", 0.9, is_frozen=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from icrl.linear_transformer import (
     LinearTransformer,
@@ -34,6 +35,33 @@ def test_construction_entry_by_entry():
     P, V = sarsa_weights(num_features=1, step_size=0.5, scale=2.0)
     assert P.tolist() == [[0, 0, 0, 0, -2], [0, 0, 0, 0, 2], [0, 0, 0, 2, 0], [0] * 5, [0] * 5]
     assert V.tolist() == [[0] * 5] * 4 + [[0.25, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("construct", "given"), [(sarsa_weights, (2, 0.7)), (actor_critic_weights, (2, 1, 0.7, 0.3))]
+)
+def test_the_scale_is_one_unless_given(construct, given):
+    P, V = construct(*given)
+    assert P.abs().max() == 1
+    assert V.abs().max() == 0.7
+    for plain, scaled, factor in zip((P, V), construct(*given, scale=4.0), (4, 1 / 4), strict=True):
+        torch.testing.assert_close(scaled, factor * plain)
+
+
+def test_the_weights_given_are_copied():
+    P, V = sarsa_weights(2, 0.7)
+    for parameter in LinearTransformer(P, V).parameters():
+        parameter.data.zero_()
+    assert P.any()
+    assert V.any()
+
+
+def test_a_single_row_is_its_own_readout():
+    """D = 1, H = (1, 2, 3), P = 2, V = 5: H_j + 70 H_j, and all of the last column may be read."""
+    prompt, two, five = torch.tensor([[1.0, 2.0, 3.0]]), torch.full((1, 1), 2.0), torch.full((1, 1), 5.0)
+    model = LinearTransformer(two, five, num_parameters=1)
+    torch.testing.assert_close(model(prompt), 71 * prompt)
+    torch.testing.assert_close(model.readout(prompt), torch.tensor([213.0]))
 
 
 @pytest.mark.parametrize("scale", [1.0, -2.0, 1e-6, 1e6])
@@ -86,6 +114,17 @@ def test_batches_of_windows_weights_and_blocks_broadcast():
     grid = LinearTransformer(P[:, None], V[:, None]).readout(prompt)  # each block on each window
     assert grid.shape == (2, 5, 3)
     torch.testing.assert_close(grid[1, 0], pair[1])
+
+
+def test_a_batch_of_actors_is_its_elements():
+    """Five critics and actors, one of each for each of five windows."""
+    rng = np.random.default_rng(4)
+    w, phi, phi_next, rewards = window(rng, 5)
+    arrays = w, rng.normal(size=(5, 2)), phi, phi_next, rewards, rng.normal(size=(5, 6, 2))
+    prompts = actor_critic_prompt(*arrays, 0.9)
+    assert prompts.shape == (5, 15, 7)
+    for i, prompt in enumerate(prompts):
+        assert torch.equal(prompt, actor_critic_prompt(*(x[i] for x in arrays), 0.9))
 
 
 def test_dtype_follows_the_prompt_and_gradients_flow():
@@ -187,6 +226,7 @@ def test_refuses_steps(step):
 def test_refuses_scales(scale):
     with pytest.raises(ValueError, match="scale is"):
         sarsa_weights(2, 0.1, scale)
+    assert sarsa_weights(2, 0.1, 1e-308)[1].max() == 0.1 / 1e-308
 
 
 @pytest.mark.bad_input
@@ -248,6 +288,10 @@ def test_refuses_blocks():
         LinearTransformer(P.numpy(), V)
     with pytest.raises(ValueError, match=r"P has \(2,\), V has \(3,\)"):
         LinearTransformer(P.expand(2, 8, 8), V.expand(3, 8, 8))
+    for empty in (torch.zeros(0, 0), torch.zeros(2, 0, 0), torch.zeros(8)):
+        with pytest.raises(ValueError, match=r"P has shape \(.*\); it must end in D x D with D >= 1"):
+            LinearTransformer(empty, V)
+    assert LinearTransformer(P, V, num_parameters=8).num_parameters == 8
     for count in (0, 9, 2.0):
         with pytest.raises(ValueError, match=f"num_parameters is {count}"):
             LinearTransformer(P, V, num_parameters=count)
@@ -264,6 +308,22 @@ def test_refuses_prompts(method):
         run(prompt[:, :1])
     with pytest.raises(ValueError, match=r"prompt\[0, 0\] is nan"):
         run(prompt * torch.nan)
+    P, V = sarsa_weights(2, 0.1)
+    for name, model in {
+        "P": LinearTransformer(P.expand(2, 8, 8), V),
+        "V": LinearTransformer(P, V.expand(2, 8, 8)),
+    }.items():
+        batches = f"P has {'(2,)' if name == 'P' else '()'}, V has {'(2,)' if name == 'V' else '()'}"
+        message = f"batch dimensions must broadcast together; prompt has (3,), {batches}"
+        refused(message, getattr(model, method), prompt.expand(3, 8, 4))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("method", ["forward", "readout"])
+def test_refuses_what_overflows(method):
+    model, given = LinearTransformer(*sarsa_weights(2, 0.1)), GOOD | {"phi": np.full((3, 2), 1e200)}
+    message = "prompt or P or V has entries so large that the result leaves the range of torch.float64"
+    refused(message, getattr(model, method), sarsa_prompt(**given | {"weights": np.ones(2)}))
 
 
 @pytest.mark.bad_input

@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from icrl import long_contexts
-from icrl.long_contexts import kinds_of
+from icrl.long_contexts import kinds_of, rows_read
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
+
+
+def test_a_row_is_read_of_sources_or_of_queries_in_some_layer():
+    """One entry in one layer is enough; nothing reads row 1."""
+    score = torch.zeros(2, 4, 4)
+    score[0, 0, 2], score[1, 3, 3] = 3, -1
+    assert rows_read(score).tolist() == [True, False, True, True]
+    assert rows_read(score[0]).tolist() == [True, False, True, False]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-200, 1e150])
@@ -27,6 +35,21 @@ def test_columns_that_share_a_hash_are_told_apart(monkeypatch):
     kinds, kind = kinds_of(rows)
     assert kinds.shape == (2, 3)
     assert torch.equal(kinds[:, kind], rows)
+    rows[0] = 1  # one row alone tells them apart
+    kinds, kind = kinds_of(rows)
+    assert torch.equal(kinds[:, kind], rows)
+
+
+def test_where_no_row_is_read_all_columns_are_of_one_kind():
+    kinds, kind = kinds_of(torch.empty(0, 5, dtype=torch.float64))
+    assert kinds.shape == (0, 1)
+    assert kind.tolist() == [0] * 5
+
+
+def test_the_direction_is_not_drawn_from_the_global_generator():
+    before = torch.get_rng_state()
+    kinds_of(torch.eye(3, dtype=torch.float64))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("head", ["shift", "dual"])

@@ -164,13 +164,46 @@ def test_refuses_processes_refused(fields, message):
         process(**fields)
 
 
+@pytest.mark.parametrize(
+    ("reward", "off", "allowed"),
+    [
+        (0.1, 0.8e-8, True),
+        (0.1, 1.2e-8, False),
+        (0.1, -1.2e-8, False),
+        (1e6, 0.8e-2, True),
+        (-1e6, 0.8e-2, True),
+        (1e6, 1.2e-2, False),
+    ],
+)
+def test_outcome_rewards_agree_with_rewards_to_1e_8_of_the_largest(reward, off, allowed):
+    """Of 1 at least. The pair that is farthest off is named."""
+    rewards = np.array([[reward, 0, 0], [0, 0, 0]])
+    paid = np.repeat(rewards[..., None], 2, axis=2) + off * np.array([[[0.0], [0], [0]], [[0], [0], [1]]])
+    if allowed:
+        np.testing.assert_array_equal(process(reward=rewards, outcome_reward=paid).outcome_reward, paid)
+    else:
+        with pytest.raises(ValueError, match=r"outcome_reward\[1, 2\] has an expectation .* reward\[1, 2\]"):
+            process(reward=rewards, outcome_reward=paid)
+
+
+@pytest.mark.bad_input
+def test_a_terminal_state_absorbs_under_every_action():
+    transition = ABSORBING.copy()
+    transition[1, 2] = 0.5
+    with pytest.raises(ValueError, match="terminal holds state 1, which is not absorbing"):
+        process(transition, start=np.array([1.0, 0]), terminal=LAST)
+
+
 @pytest.mark.bad_input
 def test_refuses_other_refusals():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="num_states is 0"):
         random_mdp(0, 2, 0.9, rng)
-    with pytest.raises(ValueError, match="num_actions is -1"):
-        random_mdp(2, -1, 0.9, rng)
+    with pytest.raises(ValueError, match="num_actions is 0; it must be at least 1"):
+        random_mdp(2, 0, 0.9, rng)
+    with pytest.raises(ValueError, match=r"rng is 0; it must be a numpy\.random\.Generator"):
+        random_mdp(2, 1, 0.9, 0)
+    assert random_mdp(1, 1, 0.9, rng).transition == 1
     with pytest.raises(ValueError, match="num_iterations is -1"):
         process().value_iteration(-1)
     with pytest.raises(ValueError, match="reward has entries so large"):  # and no warning

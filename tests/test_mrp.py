@@ -93,9 +93,11 @@ def test_sampling_one_equals_a_batch_of_one(start):
     process = random_mrp(5, 0.9, np.random.default_rng(0))
     starts = np.eye(5)[[start]] if isinstance(start, int) else start
     starts = starts if starts is None or starts.ndim == 2 else starts[None]
-    one = process.sample(1000, np.random.default_rng(1), start)
-    batch = sample_batch(process.transition[None], 1000, np.random.default_rng(1), starts)
+    single, stacked = np.random.default_rng(1), np.random.default_rng(1)
+    one = process.sample(1000, single, start)
+    batch = sample_batch(process.transition[None], 1000, stacked, starts)
     np.testing.assert_array_equal(batch, one[None])
+    assert single.random() == stacked.random()  # as many draws
 
 
 def test_each_chain_of_a_batch_follows_its_own_matrix():
@@ -228,6 +230,7 @@ def test_divergent_mrp_is_the_one_of_the_book():
     process, features = divergent_mrp()
     np.testing.assert_array_equal(process.transition, [[0, 0.9, 0.1], [1, 0, 0], [0, 0.5, 0.5]])
     np.testing.assert_array_equal(features, [[1], [4], [5]])
+    np.testing.assert_array_equal(process.reward, [1, 0, -1])
     assert process.discount == 0.9
 
 
@@ -325,6 +328,8 @@ DISCOUNTS = [
 def test_refuses_a_seed_for_a_generator():
     for make in GENERATORS:
         refused("rng is 0; it must be a numpy.random.Generator", make, 3, 0.5, 0)
+    for sample in (chain([1]).sample, lambda n, rng: sample_batch(HALVES[None], n, rng)):
+        refused("rng is 0; it must be a numpy.random.Generator", sample, 1, 0)
 
 
 @pytest.mark.bad_input

@@ -16,6 +16,17 @@ def test_epsilon_greedy_by_hand():
     np.testing.assert_allclose(batch, 1 / 3)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_epsilon_greedy_in_batches(epsilon):
+    """Each state of each batch has its own best action; unlike numbers on all axes."""
+    q = np.random.default_rng(1).normal(size=(2, 4, 3))
+    policy = epsilon_greedy(q, epsilon)
+    for i, s in np.ndindex(2, 4):
+        expected = np.full(3, epsilon / 3)
+        expected[np.argmax(q[i, s])] += 1 - epsilon
+        np.testing.assert_allclose(policy[i, s], expected, atol=1e-15)
+
+
 def test_score_is_the_gradient_of_the_log_probability():
     """Against automatic differentiation of log softmax."""
     rng = np.random.default_rng(0)
@@ -82,5 +93,10 @@ def test_refuses_mismatched_policy_features_refused(function):
         function(np.zeros(3), np.zeros((4, 3)))
     with pytest.raises(ValueError, match=r"policy_weights\[1\] is inf"):
         function(np.array([0, np.inf, 0]), np.zeros((4, 5, 3)))
-    with pytest.raises(ValueError, match="overflow"):
-        function(np.full(3, 1e300), np.full((4, 5, 3), 1e300))
+    with pytest.raises(ValueError, match=r"policy_weights has shape \(\); it must be \(\*batch, 3\)"):
+        function(1.0, np.zeros((4, 5, 3)))
+    large = np.zeros((4, 5, 3))
+    large[2, 1] = 1e300  # in one preference alone
+    for weights in ([1e300, 1e300, 1e300], [1e300, -1e300, 0]):  # inf; inf - inf
+        with pytest.raises(ValueError, match="overflow"):
+            function(np.array(weights), large)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from icrl.policy_improvement import actor_critic_update, sarsa_update
 
@@ -56,3 +57,15 @@ def test_least_squares_weights_stay(scale):
     rest = np.linalg.solve(phi.T @ (phi - 0.9 * phi_next), phi.T @ rewards)
     after = sarsa_update(rest, phi, phi_next, rewards, 0.9, 0.1 / scale**2)
     np.testing.assert_allclose(after, rest, rtol=1e-10)
+
+
+@pytest.mark.bad_input
+def test_refuses_what_overflows():
+    """The critic's or the actor's update, from finite arguments."""
+    given = {**WINDOW, "weights": W, "step_size": 0.1}
+    rule = "has entries so large that the update leaves the range of float64"
+    refused(f"phi, rewards or weights {rule}", sarsa_update, **given | {"phi": 1e200 * WINDOW["phi"]})
+    del given["step_size"]
+    given |= {"policy_weights": W[:1], "scores": np.ones((2, 1)), "critic_step": 0.1, "actor_step": 0.1}
+    for change in ({"phi": 1e200 * WINDOW["phi"]}, {"rewards": [1e200, 0.0], "scores": [[1e200], [0.0]]}):
+        refused(f"phi, rewards, scores or weights {rule}", actor_critic_update, **given | change)

@@ -142,6 +142,13 @@ def test_panels_and_batches_agree_with_a_linear_solve():
     np.testing.assert_allclose(reduction._stationary(torch.tensor(batch)).numpy(), mu, rtol=1e-14)
 
 
+def test_one_state():
+    stays = np.ones((1, 1))
+    np.testing.assert_array_equal(reduction.deviation(stays, np.ones(1)), [[0.0]])
+    np.testing.assert_array_equal(reduction.stationary(stays), [1.0])
+    np.testing.assert_allclose(reduction.discounted(stays, 0.75, np.array([[1.0, -2.0]])), [[4.0, -8.0]])
+
+
 def test_arguments_are_left_alone():
     rng = np.random.default_rng(8)
     rows, right = random_mrp(4, 0.9, rng).transition, rng.normal(size=(4, 1))
@@ -187,8 +194,14 @@ def test_refuses_what_cannot_be_solved():
         reduction.stationary,
         np.stack([np.ones((2, 2)) / 2, np.eye(2)]),
     )
-    refused("transition has shape (1, 2); ...", reduction.stationary, [[0.5, 0.5]])
     refused("right has shape (1,); ...", reduction.discounted, [[1.0]], 0.5, [1.0])
+    for shape in ((2,), (1, 2), (2, 1, 2), (1, 2, 1)):
+        message = f"transition has shape {shape}; it must be (*batch, S, S)"
+        refused(message, reduction.stationary, np.full(shape, 1 / shape[-1]))
+        refused(message, reduction.discounted, np.full(shape, 1 / shape[-1]), 0.5, np.ones((*shape[:-1], 1)))
+    refused("transition has shape (1, 2); it must be square", reduction.deviation, [[0.5, 0.5]], [1.0])
+    message = "right has entries so large that their sum leaves the range of float64"
+    refused(message, reduction.discounted, [[1.0]], 0.99, [[1e308]])
     refused("distribution sums to 0.5; ...", reduction.deviation, [[1.0]], [0.5])
 
 

@@ -1,5 +1,7 @@
 """Rollouts and their windows."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -50,6 +52,11 @@ def test_refuses_batches_refused():
         rollout_batch([process(), random_mdp(4, 3, 0.9, rng)], np.stack([UNIFORM] * 2), 4, rng)
     with pytest.raises(ValueError, match=r"policies has shape \(1, 2, 3\); it must be \(2, 2, 3\)"):
         rollout_batch([process()] * 2, UNIFORM[None], 4, rng)
+    with pytest.raises(ValueError, match="processes must all be instances of MarkovDecisionProcess"):
+        rollout_batch([process(), 3], np.stack([UNIFORM] * 2), 4, rng)
+    task = process(ABSORBING, terminal=LAST, start=np.array([1.0, 0.0]))
+    with pytest.raises(ValueError, match="starts holds 1, a terminal state"):
+        rollout_batch([task] * 2, np.stack([UNIFORM] * 2), 4, rng, starts=np.array([0, 1]))
     with pytest.raises(ValueError, match=r"starts has shape \(2,\); its axis B must have length 1"):
         rollout_batch([process()], UNIFORM[None], 4, rng, starts=np.array([0, 1]))
 
@@ -162,3 +169,50 @@ def test_a_batch_of_one_is_a_rollout_and_each_row_follows_its_own_process():
     policies = np.stack([np.eye(2)[[a] * 4] for a in (0, 1)])
     batch = rollout_batch([corridor()] * 2, policies, 3, np.random.default_rng(0), starts=np.array([2, 1]))
     np.testing.assert_array_equal(batch.states, [[2, 2, 2, 2], [1, 2, 0, 1]])
+
+
+def test_each_draw_is_used_once():
+    """First states, actions, ends and successors of two steps: 128 cases, all equally frequent."""
+    transition = np.zeros((3, 2, 3))
+    transition[:2], transition[2, :, 2] = [0.25, 0.25, 0.5], 1
+    ends = np.array([False, False, True])
+    task = MarkovDecisionProcess(transition, np.zeros((3, 2)), 0.5, np.array([0.5, 0.5, 0]), ends)
+    rng, count = np.random.default_rng(3), 6400
+    states, actions, _, ended = rollout_batch([task] * count, np.full((count, 3, 2), 0.5), 2, rng)
+    cases = np.column_stack([states, actions[:, :2], ended]) @ 2 ** np.arange(7)
+    assert chisquare(np.bincount(cases, minlength=128)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("draw", [0.0, np.nextafter(1.0, 0.0)], ids=["smallest", "largest"])
+def test_extreme_draws_choose_nothing_impossible(draw):
+    """The two ends of the unit interval; first states, actions, successors."""
+    row = np.array([0, 0.5, 0.5, 0])
+    task = MarkovDecisionProcess(np.tile(row, (4, 4, 1)), np.zeros((4, 4)), 0.5, row)
+    rng = Mock(spec=np.random.Generator)
+    rng.random.side_effect = lambda size: np.full(size, draw)
+    states, actions, *_ = task.rollout(np.tile(row, (4, 1)), 3, rng)
+    assert set(states) == set(actions) == {1 if draw == 0 else 2}
+
+
+def test_rewards_are_those_of_each_process():
+    """Of the pair that is left, or of that and what is reached; unlike processes in one batch, one twice."""
+    rng = np.random.default_rng(4)
+    some = [random_mdp(3, 2, 0.9, rng) for _ in range(3)]
+    paid = rng.normal(size=(3, 2, 3))
+    mean = (paid * some[2].transition).sum(axis=2)
+    some[2] = MarkovDecisionProcess(some[2].transition, mean, 0.9, outcome_reward=paid)
+    for batch in ([some[0], some[1]], [some[0], some[2], some[1], some[0]]):
+        policies = np.full((len(batch), 3, 2), 0.5)
+        states, actions, rewards, _ = rollout_batch(batch, policies, 30, rng)
+        for process, s, a, seen in zip(batch, states, actions, rewards, strict=True):
+            left = s[:-1], a[:-1]
+            expected = paid[(*left, s[1:])] if process is some[2] else process.reward[left]
+            np.testing.assert_array_equal(seen, expected)
+
+
+def test_successors_are_those_of_each_process():
+    """Three deterministic worlds side by side: on, back, and standing still."""
+    turns = [np.roll(np.eye(3), shift, axis=1)[:, None] for shift in (1, -1, 0)]
+    batch = [MarkovDecisionProcess(turn, np.zeros((3, 1)), 0.5, np.eye(3)[i]) for i, turn in enumerate(turns)]
+    states = rollout_batch(batch, np.ones((3, 3, 1)), 4, np.random.default_rng(5)).states
+    np.testing.assert_array_equal(states, [[0, 1, 2, 0, 1], [1, 0, 2, 1, 0], [2] * 5])

@@ -89,6 +89,9 @@ def test_empirical_process_by_hand():
     np.testing.assert_array_equal(visited, [4, 7])
     np.testing.assert_array_equal(process.transition, [[0, 1], [1, 0]])
     np.testing.assert_allclose(process.value(), [8 / 3, 10 / 3], rtol=1e-15)
+    _, process = td.empirical_process(np.array([4, 7, 7, 9, 9, 7]), np.arange(5.0), 0.5)  # 9 returns to 7
+    np.testing.assert_array_equal(process.transition, [[0, 1, 0], [0, 1 / 2, 1 / 2], [0, 1 / 2, 1 / 2]])
+    np.testing.assert_array_equal(process.reward, [0, 3 / 2, 7 / 2])
 
 
 @pytest.mark.parametrize("states", [[0, 1], [0, 0, 1], [1, 2, 1, 0]])
@@ -254,10 +257,33 @@ def test_a_single_state():
     np.testing.assert_allclose(td.fixed_point(features, states, rewards, 0.5), [6], rtol=1e-15)
 
 
+def test_the_last_state_may_be_left_at_the_very_end():
+    """0 -> 1 -> 1 with rewards 1 and 2: v(1) = 2 + v(1)/2 = 4 and v(0) = 1 + v(1)/2 = 3."""
+    np.testing.assert_allclose(td.fixed_point(HALF, np.array([0, 1, 1]), REWARDS, 0.5), [3, 4], rtol=1e-15)
+
+
 def test_no_layers_leave_everything_at_zero():
     """Only the row before the first update."""
     assert not td.weighted_softmax_td(HALF, ROUND, REWARDS, 0.5, 0).any()
     assert td.weighted_softmax_td(HALF, ROUND, REWARDS, 0.5, 0).shape == (1, 3)
+    np.testing.assert_array_equal(td.tabular_td(ROUND, REWARDS, 2, 0.5, 0), [[0, 0]])
+    np.testing.assert_array_equal(td.linear_td(np.eye(2), ROUND, REWARDS, 0.5, 0), [[0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "first"),
+    [
+        (lambda *more: td.weighted_softmax_td(HALF, ROUND, REWARDS, 0.5, 1, *more), [3 / 2, 5 / 3, 3 / 2]),
+        (lambda *more: td.priced_softmax_td(HALF, ROUND, REWARDS, 0.5, 1, *more), [3 / 2, 5 / 3, 3 / 2]),
+        (lambda *more: td.kernel_td(np.eye(2), ROUND, REWARDS, 0.5, 1, *more), [1, 2, 1]),
+        (lambda *more: td.tabular_td(ROUND, REWARDS, 2, 0.5, 1, *more), [1, 2]),
+        (lambda *more: td.linear_td(np.eye(2), ROUND, REWARDS, 0.5, 1, *more), [1 / 2, 1]),
+    ],
+)
+def test_the_step_is_one_unless_given(algorithm, first):
+    """By hand, and in proportion to the step where it is given."""
+    np.testing.assert_allclose(algorithm()[1], first, rtol=1e-15)
+    np.testing.assert_allclose(algorithm(0.25)[1], np.array(first) / 4, rtol=1e-15)
 
 
 def test_divergence_of_the_book():
@@ -436,6 +462,22 @@ def test_refuses_step_size_of_the_iteration_matrix():
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: td.kernel_td(HALVES, ROUND, REWARDS, 0.5, -1), "num_layers is -1; it must be at least 0"),
+        (lambda: td.tabular_td(ROUND, REWARDS, 2, 0.5, -1), "num_iterations is -1; it must be at least 0"),
+        (lambda: td.linear_td(HALF, ROUND, REWARDS, 0.5, -1), "num_iterations is -1; it must be at least 0"),
+        (lambda: td.tabular_td(ROUND, REWARDS, 0, 0.5, 1), "num_states is 0; it must be at least 1"),
+        (lambda: td.empirical_model(ROUND, REWARDS, 0), "num_states is 0; it must be at least 1"),
+    ],
+)
+def test_refuses_counts(function, message):
+    """No fewer than no updates, and than one state."""
+    refused(message, function)
+
+
+@pytest.mark.bad_input
 def test_refuses_features_too_alike():
     """The interpolant of an unvisited state would be rounding error."""
     message = (
@@ -461,3 +503,12 @@ def test_what_overflows_is_refused_by_name():
     refused("num_layers is 3000, but update ... leaves the range of float64: ...", run, 3000)
     refused("num_iterations is 2000, ...", td.tabular_td, *context, 2, 0.9, 2000, 9.0)
     refused("num_iterations is 2000, ...", td.linear_td, np.eye(2), *context, 0.9, 2000, 9.0)
+    twice = [0, 0, 0], [1e308, 1e308]  # states and rewards, whose sum has no number
+    refused("rewards has entries so large that a mean leaves the range ...", td.empirical_model, *twice, 1)
+    once = [0, 1, 0], [1e308, 1e308]
+    message = "rewards has entries so large that a value leaves the range of float64"
+    refused(message, td.fixed_point, np.eye(2), *once, 0.9)
+    near = np.array([[1.0], [1.1], [3.0]])  # the third, never visited, is interpolated far from the others
+    message = "rewards has entries so large that the limit leaves the range of float64"
+    assert np.abs(td.fixed_point(near, [0, 1, 0], [0.0, 1e306], 0.5)).max() > 1e307
+    refused(message, td.fixed_point, near, [0, 1, 0], [0.0, 5e307], 0.5)

@@ -142,6 +142,21 @@ def test_no_layers_are_the_identity():
     assert torch.equal(model.values(prompt), prompt[None, -1])
 
 
+@pytest.mark.parametrize("n", [3, 60], ids=["few tokens", "grouped"])
+@pytest.mark.parametrize("num_layers", [0, 2])
+def test_what_comes_out_may_be_written_into(num_layers, n):
+    """The prompt stays as it is, and so does what later layers make of it."""
+    prompt = softmax_td_prompt(*context(np.random.default_rng(0), 4, n, 2))
+    model, before = SoftmaxTransformer(num_layers, 0.5, *softmax_td_weights(2)), prompt.clone()
+    expected = model(prompt)
+    model(prompt).zero_()
+    for stage in model.layers(prompt):
+        last = stage.clone()
+        stage.zero_()
+    assert torch.equal(prompt, before)
+    assert torch.equal(last, expected)
+
+
 def test_feature_and_reward_rows_never_change_and_the_target_row_follows():
     """The invariants of the proof: target = gamma times the next column's value, zero at the end."""
     features, states, rewards = context(np.random.default_rng(0), 4, 9, 2)
@@ -415,6 +430,33 @@ def test_fast_paths_are_exact(monkeypatch, head, kind, fused, n, num_queries):
         assert used() == {STREAMED if fused else GROUPED if n == 50 else ONCE: ALLOWED[kind]}
 
 
+@pytest.mark.parametrize(
+    ("batch", "limit", "expected"),
+    [
+        ((2,), 56, {ONCE: 1}),
+        ((2,), 55, {EVERY_LAYER: 3}),
+        ((), 56, {ONCE: 1}),  # eight kinds are no help
+        ((), 55, {STREAMED: 1}),
+        ("five kinds", 56, {ONCE: 1}),
+        ("five kinds", 55, {GROUPED: 1}),
+        ("five kinds", 25, {GROUPED: 1}),
+        ("five kinds", 24, {STREAMED: 1}),
+    ],
+)
+def test_score_matrices_are_formed_up_to_the_limit(monkeypatch, batch, limit, expected):
+    """Seven sources and a query: 7 x 8 scores, and as many as pairs of kinds where tokens are grouped."""
+    for module in (attention, softmax_transformer, long_contexts):
+        monkeypatch.setattr(module, "LARGEST_SCORE_MATRIX", limit)
+    prompt = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 8)))
+    if batch == "five kinds":
+        prompt[:, 5:], batch = prompt[:, :3].clone(), ()
+    model, used = SoftmaxTransformer(3, 0.9, *softmax_td_weights(2)), spy(monkeypatch)
+    stages = run(model, prompt.expand(*batch, 5, 8))
+    assert used() == expected
+    formula = torch.from_numpy(literal(prompt, *(w.expand(3, 5, 5) for w in softmax_td_weights(2)), 0.9))
+    assert error(stages, formula.reshape(4, *(1 for _ in batch), 5, 8).expand_as(stages)) <= 1e-12
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(seeds, st.integers(1, 60), st.sampled_from([*ALLOWED, *FORBIDDEN]), st.sampled_from(HEADS))
 def test_random_weights_give_the_formula(seed, n, kind, head):
@@ -440,9 +482,10 @@ def test_priced_weights_take_the_fast_paths(monkeypatch, head, n):
     assert used() == {(ONCE if n == 3 else GROUPED): 2}
 
 
-def test_a_query_unlike_every_source_is_grouped_exactly():
+@pytest.mark.parametrize("far", [9.0, 90.0], ids=["far", "beyond what exp can take"])
+def test_a_query_unlike_every_source_is_grouped_exactly(far):
     """Kinds of tokens that occur as queries only must not enter the normaliser."""
-    features = np.array([[1.0], [2.0], [9.0]])
+    features = np.array([[1.0], [2.0], [far]])
     states, rewards = np.append(np.arange(40) % 2, 2), np.random.default_rng(0).normal(size=40)
     prompt = softmax_td_prompt(features, states, rewards, queries=np.array([2, 0]))
     value, score = softmax_td_weights(1)
@@ -679,6 +722,15 @@ def test_priced_weights_refuse(arguments, words):
 
 
 @pytest.mark.bad_input
+def test_the_price_may_be_two_to_the_42():
+    """At most: that is the last which rounding leaves ten bits."""
+    value, _ = priced_td_weights(1, 1, 1 - 2.0**-42)
+    assert value[-1, -1].tolist() == [0, 2.0**42, 2.0**42, -(2.0**42)]
+    message = "discount is 1 - 2.27e-13 and prices at 4.4e+12; it must be at most 1 - 2.27e-13, ..."
+    refused(message, priced_td_weights, 1, 1, 1 - 2.0**-42 + 2.0**-53)
+
+
+@pytest.mark.bad_input
 def test_a_price_beyond_the_prompts_dtype_is_refused():
     """1 / (1 - gamma) = 1e5 is no number of float16; it would turn to infinity on the way."""
     discount = 1 - 1e-5
@@ -772,6 +824,29 @@ def test_refuses_head(head):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("num_layers", "discount", "message"),
+    [
+        (-1, 0.5, "num_layers is -1; it must be at least 0"),
+        (1.0, 0.5, "num_layers is 1.0; it must be an integer"),
+        (1, 1.0, "discount is 1; it must lie in [0, 1)"),
+        (1, -0.5, "discount is -0.5; it must lie in [0, 1)"),
+    ],
+)
+def test_refuses_numbers(num_layers, discount, message):
+    """Layers are counted, and the discount is below 1."""
+    refused(message, SoftmaxTransformer, num_layers, discount, weights(), weights())
+
+
+def test_three_rows_are_enough():
+    """No feature: all tokens look alike. One layer gives each column the mean reward."""
+    score, value = weights(size=3), weights(size=3)
+    value[-1, 0] = 1
+    rewards = torch.tensor([[1.0, 3, 0], [0, 0, 0], [0, 0, 0]], dtype=torch.float64)
+    assert SoftmaxTransformer(1, 0.5, value, score).values(rewards)[1].tolist() == [2, 2, 2]
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["value_weights", "score_weights"])
 @pytest.mark.parametrize(
     ("bad", "message"),
@@ -862,3 +937,47 @@ def test_refuses_scores_out_of_range(dtype, size):
     refused(f"prompt has entries up to {size:.3g}; with these score_weights a score may reach ...", model, z)
     in_range = softmax_td_prompt(1e15 * FEATURES, STATES, 1e30 * REWARDS).to(dtype)
     assert model.values(in_range).isfinite().all()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("row", [0, 1])
+def test_refuses_scores_out_of_range_wherever_they_are(sign, row):
+    """One column of one prompt of a batch is large, of either sign, or the scores of one layer are."""
+    model = SoftmaxTransformer(2, 0.5, *softmax_td_weights(2))
+    batch = torch.stack([softmax_td_prompt(FEATURES, STATES, REWARDS)] * 2)
+    batch[row, 0, 1] = sign * 1e160
+    refused("prompt has entries up to 1e+160; with these score_weights a score may reach ...", model, batch)
+    value, score = weights(), weights(2)
+    score[row, 0, 0] = sign * torch.finfo(torch.float64).max
+    z = prompt()
+    z[0] = 1
+    assert SoftmaxTransformer(2, 0.5, value, score)(z).isfinite().all()  # up to the limit
+    z[0, -1] = -2
+    message = "prompt has entries up to 2; with these score_weights a score may reach ..."
+    refused(message, SoftmaxTransformer(2, 0.5, value, score), z)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["value_weights", "score_weights"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_refuses_weights_beyond_the_prompts_dtype(name, sign):
+    """The largest number of float16 is 65504; both signs count."""
+    given = {"value_weights": weights(), "score_weights": weights()}
+    given[name][-1, 0] = sign * 65504
+    assert SoftmaxTransformer(1, 0.5, **given)(prompt().half()).isfinite().all()
+    given[name] *= 2
+    message = (
+        f"{name} has entries up to 1.31e+05; none may leave the range of the prompt's torch.float16, ..."
+    )
+    refused(message, SoftmaxTransformer(1, 0.5, **given), prompt().half())
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("read", ["forward", "values", lambda model: lambda z: [*model.layers(z)]])
+def test_refuses_what_overflows_on_the_way(read):
+    """Rewards near the end of float64: the second layer passes it."""
+    model = SoftmaxTransformer(2, 0.9, *softmax_td_weights(2))
+    z = softmax_td_prompt(FEATURES, STATES, 1.5e308 * REWARDS)
+    message = "prompt or value_weights has entries so large that the result leaves the range of torch.float64"
+    refused(message, getattr(model, read) if isinstance(read, str) else read(model), z)

@@ -1,12 +1,20 @@
 """Attention block by block against the softmax over the whole score matrix."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from icrl import attention, streamed_attention
 from icrl.attention import softmax_attention
-from icrl.streamed_attention import StreamedAttention, StreamedWeights
+from icrl.streamed_attention import (
+    StreamedAttention,
+    StreamedWeights,
+    bound_of_scores,
+    exponential_sums,
+    largest_scores,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +62,36 @@ def test_one_shift_for_all_underflows_and_is_given_up():
     assert torch.allclose(weights(one)[:3], scores.softmax(0), rtol=1e-12, atol=0)
 
 
+def test_a_sum_below_what_floats_resolve_is_worked_out_anew():
+    """The bound of the last column is 2 x 729, its largest score 729: exp(-729) has lost half its digits."""
+    columns = torch.tensor([[27.0, 0, 27], [0, 26.99, 27]], dtype=torch.float64)
+    weights = StreamedWeights(columns, torch.eye(2).double(), torch.tensor([1.0, 1, 0]).double())
+    assert weights.exact
+    expected = torch.tensor([[729.0, 26.99 * 27]], dtype=torch.float64).softmax(1)
+    assert torch.allclose(weights(torch.eye(3).double()[:2])[:, 2], expected, rtol=1e-12, atol=0)
+
+
+def test_what_is_the_same_everywhere_is_heard_as_it_is():
+    """Weights of a column sum to 1: a row of ones stays one."""
+    weights = StreamedWeights(random(2, 5), torch.eye(2).double(), torch.ones(5).double())
+    assert torch.allclose(weights(torch.ones(1, 5).double()), torch.ones(1, 5).double(), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_sums_and_bounds_over_all_pairs(exact):
+    """Nine sources and six listeners, not in whole blocks, against all scores at once."""
+    heard, listening, values = random(3, 9), random(3, 6, seed=1), random(2, 9, seed=2)
+    scores = heard.mT @ listening
+    assert torch.allclose(largest_scores(heard, listening), scores.amax(0), rtol=1e-14, atol=0)
+    corners = torch.tensor(list(itertools.product(*zip(heard.amin(1), heard.amax(1), strict=True))))
+    bound = bound_of_scores(heard, listening)
+    assert torch.allclose(bound, (corners @ listening).amax(0), rtol=1e-13, atol=0)
+    sums = exponential_sums(heard, listening, bound, values, exact=exact)
+    assert torch.allclose(sums, values @ 2 ** (scores - bound), rtol=1e-12, atol=1e-15)
+    if not exact:
+        assert torch.equal(exponential_sums(heard, listening, bound, values), sums)
+
+
 def test_zero_scores_weigh_all_sources_alike():
     """No row is read."""
     visits = torch.tensor([2.0, 1, 0], dtype=torch.float64)
@@ -89,6 +127,39 @@ def test_gradient_is_that_of_the_formula(monkeypatch, size, read, symmetric, wan
     for whole, streamed in zip(*results, strict=True):
         assert torch.allclose(streamed, whole, rtol=1e-11, atol=1e-11 * size)
     assert bool(shared) == (symmetric and size == 1 and wanted != "value")
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("wanted", ["prompt", "prompt value score"])
+def test_gradient_where_all_weights_are_alike(monkeypatch, sign, wanted):
+    """Matrices of ones and of minus ones: rows without a zero, each the same as the others."""
+    ones, names = torch.ones(3, 3).double(), wanted.split()
+    operands = {"prompt": random(3, 6), "value": sign * ones, "score": sign * ones.clone()}
+    for name in names:
+        operands[name].requires_grad_()
+    results = []
+    for largest in (2**25, 0):
+        monkeypatch.setattr(attention, "LARGEST_SCORE_MATRIX", largest)
+        update = softmax_attention(*operands.values())
+        slopes = torch.autograd.grad(update, [operands[n] for n in names], random(3, 6, seed=3))
+        results.append([update, *slopes])
+    for whole, streamed in zip(*results, strict=True):
+        assert torch.allclose(streamed, whole, rtol=1e-11, atol=1e-12)
+
+
+def test_only_the_update_is_differentiated():
+    """What else is returned serves the backward pass, and has none of its own."""
+    results = StreamedAttention.apply(random(3, 6).requires_grad_(), random(3, 3), random(3, 3, seed=1), 1)
+    assert [x.requires_grad for x in results] == [True, False, False]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_batch_may_stand_at_any_axis(axis):
+    """Of a vmap: two prompts of three rows and five columns."""
+    prompts, value, score = random(2, 3, 5), random(3, 3, seed=1), random(3, 3, seed=2)
+    attend = torch.vmap(lambda prompt: StreamedAttention.apply(prompt, value, score, 1)[0], axis)
+    expected = softmax_attention(prompts, value, score)
+    assert torch.allclose(attend(prompts.movedim(0, axis)), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # torch's own, by forward mode

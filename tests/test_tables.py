@@ -14,6 +14,12 @@ def test_command_and_rows_by_column(tmp_path):
     assert read_table(str(path)).rows == rows
 
 
+def test_lines_may_end_either_way(tmp_path):
+    """A break within quotes is kept as it stands."""
+    (path := tmp_path / "table.csv").write_bytes(b'# run\r\nname\r\n"one\r\ntwo"\r\n')
+    assert read_table(path) == ("run", [{"name": "one\r\ntwo"}])
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "rule"),

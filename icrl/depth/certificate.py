@@ -39,7 +39,7 @@ class PricedCertificate:
     plain: contraction.Certificate
 
 
-@checked
+@checked(finite=False)
 def priced_certificate(
     features: Float[np.ndarray, "S d"],
     states: Int[np.ndarray, " n_plus_1"],

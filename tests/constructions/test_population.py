@@ -43,8 +43,9 @@ def test_the_books_example_needs_399_transitions():
     process = mrp.boyan_chain(5, 0.5, np.random.default_rng(1))
     features = np.sqrt(6) * np.eye(5)
     assert constructions.population_bound(features, process, 1, 0.1).required == 399
-    rates = [constructions.population_bound(features, process, n, 0.1).rate for n in (305, 306)]
-    assert rates[1] < 1 <= rates[0]
+    before, after = (constructions.population_bound(features, process, n, 0.1) for n in (305, 306))
+    assert after.rate < 1 <= before.rate < 2
+    assert after.floor < before.floor == np.inf
 
 
 def test_slow_eigenvalue_of_two_states_by_hand():
@@ -74,7 +75,8 @@ def test_slow_eigenvalue_refuses():
 
 def test_one_state_leaves_nothing():
     process = mrp.MarkovRewardProcess(np.ones((1, 1)), np.ones(1), 0.5)
-    assert constructions.population_bound(np.ones((1, 1)), process, 10, 0.1).floor == 0
+    bound = constructions.population_bound(np.ones((1, 1)), process, 10, 0.1)
+    assert (bound.floor, bound.required) == (0, 1)
 
 
 @pytest.mark.bad_input
@@ -100,3 +102,26 @@ def test_refuses_features_too_alike():
         (2, 3),
         np.ones(1),
     )
+
+
+def test_slow_eigenvalue_of_four_states_by_eigenvalues():
+    """Of the operator itself, state 0 moved off state 2 by a little and by as much the other way."""
+    rng = np.random.default_rng(3)
+    process, features = mrp.random_mrp(4, 0.7, rng), rng.normal(size=(4, 3))
+    visits, direction, eps = np.array([3.0, 1, 4, 2]), np.array([1.5, 0, -1]), 1e-3
+    law = constructions.slow_eigenvalue(features, visits, process, (2, 0), direction)
+    slowest = []
+    for step in (eps, -eps):
+        moved = features.copy()
+        moved[0] = features[2] + step * direction
+        operator = con.population_matching(moved, visits / 10) @ (np.eye(4) - 0.7 * process.transition)
+        slowest.append(np.abs(np.linalg.eigvals(operator)).min() / eps**2)
+    assert law == pytest.approx(np.mean(slowest), rel=1e-4)
+
+
+@pytest.mark.bad_input
+def test_a_margin_of_zero_proves_nothing():
+    """Two states that cannot be told apart, without discounting: attention 1/2, as much as is asked for."""
+    process = mrp.MarkovRewardProcess(np.full((2, 2), 0.5), np.ones(2), 0.0)
+    with pytest.raises(ValueError, match=r"the margin 0; the bound needs a positive one"):
+        constructions.population_bound(np.zeros((2, 1)), process, 10, 0.1)

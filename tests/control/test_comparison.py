@@ -23,6 +23,7 @@ from icrl.mdp import from_gymnasium
 from icrl.tables import read_table
 
 LAKE = from_gymnasium("FrozenLake-v1", 0.95, is_slippery=False)
+DATA = Path(__file__).parents[2] / "book" / "data"
 
 
 @pytest.mark.parametrize("name", ["random", "random, discount 0.5", "random, raised", "few successors"])
@@ -37,7 +38,44 @@ def test_worlds_last_as_long_as_the_page_says():
         long = "large" in name or name in ("cliff", "taxi")
         assert setting.horizon == (200 if long else 100)
         assert setting.records[-1] == {"cliff": 1000, "taxi": 5000}.get(name, 500 if long else 400)
-        assert setting.runs >= 24
+
+
+def test_worlds_are_run_as_the_committed_tables_say():
+    """How often, and after how many windows it is scored; how often where a step of its own is chosen."""
+    for file, counted in (("control.csv", "runs"), ("control-own-tuning.csv", "trials")):
+        rows = read_table(DATA / file).rows
+        for name in {row["world"] for row in rows}:
+            setting = WORLDS[name]
+            mine = [row for row in rows if row["world"] == name]
+            assert {row["runs"] for row in mine} == {str(getattr(setting, counted))}
+            if counted == "runs":
+                assert sorted({int(row["windows"]) for row in mine}) == list(setting.records)
+            for row in mine:
+                assert row["learner"] not in (x for x in setting.skip)
+
+
+def test_the_first_committed_rows_come_out_again():
+    """With the chosen step: the same tasks, draws and intervals, and others where steps are chosen."""
+    tuning, rows = (read_table(DATA / f"{name}.csv").rows for name in ("control-tuning", "control"))
+    step = best_steps(tuning)["SARSA"]
+    first = [row for row in rows if (row["world"], row["learner"]) == ("random", "SARSA")][:2]
+    for row, wanted in zip(
+        evaluate("random", "SARSA", Tabular("sarsa", step), 0, windows=5), first, strict=True
+    ):
+        for key, x in row.items():
+            same = (
+                pytest.approx(float(wanted[key]), abs=1e-9)
+                if wanted[key] and key.startswith("share")
+                else wanted[key]
+            )
+            assert (x if key.startswith("share") else str(x)) == same
+    tried = tried_row(world="random", learner="Q-learning", step_size=0.5, runs=24, windows=100, seed=0)
+    (wanted,) = (
+        row
+        for row in tuning
+        if (row["world"], row["learner"], row["step_size"]) == ("random", "Q-learning", "0.5")
+    )
+    assert str(tried["share_100"]) == str(tried["share_400"]) == wanted["share_100"]
 
 
 @pytest.fixture
@@ -67,22 +105,22 @@ def test_collapsed_runs_are_counted(monkeypatch, small):
 
 def test_a_learner_by_name_and_one_that_looks_on(small):
     sizes = {"SARSA": 0.3, "linear": 4.0}
-    given = {"step_sizes": sizes, "world": "random", "runs": 3, "windows": 4, "seed": 1}
+    few = {"runs": 2, "windows": 3}
+    given = {"step_sizes": sizes, "world": "random", "seed": 1} | few
     linear, sarsa = (LEARNERS[name][0](sizes[name]) for name in ("linear", "SARSA"))
-    assert compared_rows(learner="linear", **given) == evaluate("random", "linear", linear, 1)
+    assert compared_rows(learner="linear", **given) == evaluate("random", "linear", linear, 1, **few)
     watching = compared_rows(learner=FOLLOWER, **given)
-    assert watching == evaluate("random", FOLLOWER, linear, 1, sarsa)
+    assert watching == evaluate("random", FOLLOWER, linear, 1, sarsa, **few)
+    assert [row["windows"] for row in watching] == [0, 2]
 
 
 def test_step_sizes_by_the_mean_share():
     given = {"world": "random", "learner": "SARSA", "runs": 2, "seed": 0}
-    tried = [tried_row(step_size=step, windows=400, **given) for step in (0.1, 0.3)]
-    assert best_steps(tried)["SARSA"] in (0.1, 0.3)
-    tied = [dict(row, share_100=0.5, share_400=0.5 + 0.1 * row["step_size"]) for row in tried]
+    tried = tried_row(step_size=0.1, windows=400, **given)
+    tied = [dict(tried, step_size=x, share_100=0.5, share_400=0.5 + 0.1 * x) for x in (0.1, 0.3)]
     assert best_steps(tied)["SARSA"] == 0.3
     again = tried_row(step_size=0.1, windows=100, **given)
-    assert again["share_100"] == again["share_400"] == tried[0]["share_100"]
-    assert np.isfinite(tried[0]["share_400"])
+    assert again["share_100"] == again["share_400"] == tried["share_100"] != tried["share_400"]
 
 
 def test_raising_rewards_keeps_the_optimal_policy():
@@ -102,6 +140,26 @@ def test_holes_and_steps_are_paid_the_goal_is_not():
 def test_refuses_raising_where_episodes_end():
     with pytest.raises(ValueError, match="process has terminal states"):
         raised(from_gymnasium("FrozenLake-v1", 0.9))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["num_states", "num_actions"])
+def test_refuses_worlds_without_states_or_actions(name):
+    sizes = {"num_states": 1, "num_actions": 1}
+    rng = np.random.default_rng(0)
+    assert few_successors(**sizes, discount=0.5, rng=rng).transition.shape == (1, 1, 1)
+    with pytest.raises(ValueError, match=f"{name} is 0"):
+        few_successors(**sizes | {name: 0}, discount=0.5, rng=rng)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"step": np.nan}, "step is nan"), ({"hole": np.inf}, "hole is inf"), ({"factor": 0.0}, "factor is 0")],
+)
+def test_refuses_rewards(change, message):
+    with pytest.raises(ValueError, match=message):
+        with_rewards(LAKE, **{"step": 0.0, "hole": 0.0} | change)
 
 
 def test_raised_and_changed_rewards_by_hand():
@@ -156,6 +214,8 @@ def test_best_step_is_that_of_the_mean_over_worlds_and_lengths():
         row | {"step_size": 0.2, "share_100": 0.5, "share_400": 0.7},
         row | {"step_size": 0.2, "share_100": 0.3, "share_400": 0.3},
         {"learner": "linear", "step_size": 4.0, "share_100": 0.1, "share_400": 0.1},
+        {"learner": "linear", "step_size": 2.0, "share_100": 0.09, "share_400": 0.1},
+        {"learner": "linear", "step_size": 2.0, "share_100": 0.09, "share_400": 0.1},  # a mean, not a sum
     ]
     assert best_steps(tried) == {"SARSA": 0.2, "linear": 4.0}
 
@@ -179,7 +239,7 @@ def test_learners_are_what_they_are_called():
 
 def test_what_is_said_of_taxi_stands_in_the_committed_table():
     """23 of 24 actors collapse there, and softmax on all pairs is worse than a random walk."""
-    rows = read_table(Path(__file__).parents[2] / "book" / "data" / "control.csv").rows
+    rows = read_table(DATA / "control.csv").rows
     taxi = {row["learner"]: row for row in rows if row["world"] == "taxi" and row["windows"] == "5000"}
     assert set(taxi) == {*LEARNERS, FOLLOWER} - set(comparison.WORLDS["taxi"].skip)
     assert {row["runs"] for row in taxi.values()} == {"24"}

@@ -70,6 +70,54 @@ def test_a_collapse_has_the_number_of_its_window():
     assert np.array_equal(run.memories[0, 0], calls[2][0])  # what it had before
 
 
+class Scripted(Tabular):
+    """A table told in advance for each window."""
+
+    def __init__(self, *tables):
+        super().__init__("sarsa", 0.5)
+        object.__setattr__(self, "tables", iter(tables))
+
+    def update(self, memory, roll, policies, discount):
+        return next(self.tables)
+
+
+def test_which_memories_are_lost():
+    """Those with a number beyond 1e9 of either sign, or none; they stay as they were before."""
+
+    def rows(*entries):
+        table = np.zeros((len(entries), 3, 2))
+        table[:, 1, 1] = entries
+        return table
+
+    first, second = rows(1e9, 1.1e9, -2e9, np.nan, 3), rows(-1e9 - 1, 5, 5, 5, 4)
+    given = [corridor()] * 5, Scripted(first, second), [0, 1, 2]
+    run = control(*given, np.random.default_rng(0), leader=Tabular("sarsa", 0.5))
+    assert run.collapsed.tolist() == [2, 1, 1, 1, 0]
+    assert run.collapsed.dtype == np.int64
+    kept = run.memories[:, :, 1, 1]
+    assert kept[0].tolist() == [0] * 5
+    assert kept[1].tolist() == [1e9, 0, 0, 0, 3]
+    assert kept[2].tolist() == [1e9, 0, 0, 0, 4]
+
+
+def test_a_window_has_twenty_transitions_and_a_tenth_is_explored():
+    """Said or not; and a title is shown if there is one."""
+    given = [corridor()] * 3, Tabular("sarsa", 0.5), [4]
+    default, said, other = (
+        control(*given, np.random.default_rng(1), **options).memories
+        for options in ({}, {"num_transitions": 20, "epsilon": 0.1}, {"num_transitions": 20, "epsilon": 0.9})
+    )
+    assert np.array_equal(default, said)
+    assert not np.array_equal(default, other)
+
+
+@pytest.mark.parametrize("title", [None, "lakes"])
+def test_progress(title, capsys):
+    control([corridor()], Tabular("sarsa", 0.5), [2], np.random.default_rng(1), progress=title)
+    shown = capsys.readouterr().err
+    assert "lakes: " in shown if title else shown == ""
+
+
 PROCESS = random_mdp(3, 2, 0.9, np.random.default_rng(0))
 
 
@@ -91,6 +139,7 @@ def run(processes=(PROCESS,), learner=None, records=(0, 2), **options):
         ({"leader": "linear"}, "leader is 'linear'"),
         ({"records": ()}, r"records is \[\]; it must be a rising list"),
         ({"records": (5, 5)}, r"records is \[5, 5\]; it must be a rising list"),
+        ({"records": (0, 5, 3)}, r"records is \[0, 5, 3\]; it must be a rising list"),
         ({"records": (0, -1)}, r"records\[1\] is -1"),
         ({"num_transitions": 0}, "num_transitions is 0"),
         ({"epsilon": 1.5}, "epsilon is 1.5"),

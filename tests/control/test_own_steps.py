@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,30 @@ def test_trials_and_the_best_of_them(monkeypatch):
     assert row["windows"] == 2
 
 
+def test_success_decides_which_step_is_tried_next(monkeypatch):
+    """In a world with a goal; a step that never reaches it is the worst, whatever share it closes."""
+    seen = []
+
+    def scored(tasks, policies, horizon):
+        steps = np.repeat([learner.step_size for learner in seen[-1]], 2)
+        reached = np.where(steps > 0.4, 0.123456 * (1 - steps), 0.0)
+        return SimpleNamespace(success=reached[None], share=np.full((1, len(steps)), 0.98762) - steps / 10)
+
+    class Looked(own_steps.Beside):
+        def __init__(self, updaters):
+            seen.append(updaters)
+            super().__init__(updaters)
+
+    monkeypatch.setattr(own_steps, "score", scored)
+    monkeypatch.setattr(own_steps, "Beside", Looked)
+    monkeypatch.setattr(own_steps, "ROUNDS", 1)
+    monkeypatch.setitem(own_steps.OWN, "SARSA", (OWN["SARSA"][0], (0.2, 0.3, 0.5)))
+    rows = own_steps_tried(world="lake", learner="SARSA", runs=2, windows=1, seed=0)
+    assert [row["step_size"] for row in rows] == [0.2, 0.3, 0.5, 1.0]  # doubles of the best, up to 1
+    assert [row["success"] for row in rows] == [0.0, 0.0, 0.0617, 0.0]
+    assert [row["share"] for row in rows] == [0.9676, 0.9576, 0.9376, 0.8876]
+
+
 @pytest.mark.parametrize(
     ("results", "best"),
     [
@@ -90,6 +115,7 @@ def test_trials_and_the_best_of_them(monkeypatch):
         ([(0.1, "", 0.4), (0.5, "", 0.4), (1.0, "", 0.4)], 0.5),  # the middle one of three
         ([(0.1, 0.2, 0.9), (0.5, 0.3, 0.1)], 0.5),  # success comes first
         ([(0.1, 0.0, 0.9), (0.5, 0.0, 0.1)], 0.1),  # then the share
+        ([(0.1, 0.0, 0.9), (0.5, 0.2, 0.1)], 0.5),  # no success at all is the least
     ],
 )
 def test_the_best_step(results, best):

@@ -5,11 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icrl.control import COMPARED, RIVALS, best_tried, closed_shares, paired, steps_tried
+from icrl.control import (
+    COMPARED,
+    RIVALS,
+    Beside,
+    best_tried,
+    closed_shares,
+    control,
+    own_steps,
+    paired,
+    score,
+    softmax_comparison,
+    steps_tried,
+)
 from icrl.control.softmax_comparison import _drawn
 from icrl.tables import read_table
 
 GIVEN = {"runs": 3, "seed": 1}
+DATA = Path(__file__).parents[2] / "book" / "data"
 
 
 def test_every_learner_runs_in_every_world():
@@ -45,7 +58,7 @@ def test_learners_are_those_of_the_table():
 
 def test_steps_are_those_of_the_committed_table():
     """What was tried within the limits of each grid is the grid."""
-    rows = read_table(Path(__file__).parents[2] / "book" / "data" / "softmax-control-tuning.csv").rows
+    rows = read_table(DATA / "softmax-control-tuning.csv").rows
     for name, (_, steps) in RIVALS.items():
         tried = {float(row["step_size"]) for row in rows if row["learner"] == name}
         assert {x for x in tried if steps[0] <= x <= steps[-1]} == {float(x) for x in steps}, name
@@ -59,6 +72,39 @@ def test_raised_tasks_are_the_same_tasks():
     assert np.array_equal(plain[1][1], raised[1][1])
     assert plain[1][2] == pytest.approx(10)
     assert raised[1][2] == pytest.approx(20)
+
+
+def test_committed_rows_come_out_again():
+    """After 25 windows: the same tasks, features, draws, and intervals of the paired difference."""
+    world, rows = "random, discount 0.5", []
+    names = "expected SARSA, centred", "random features: linear, centred"
+    wanted = [
+        row
+        for name in names
+        for row in read_table(DATA / "softmax-control.csv").rows
+        if (row["world"], row["windows"], row["learner"]) == (world, "25", name)
+    ]
+    for row in wanted:
+        given = {"world": world, "runs": 96, "records": [25], "seed": 0}
+        rows += closed_shares(learner=row["learner"], step_size=float(row["step_size"]), **given)
+    assert all(x == round(x, 5) for row in rows for x in row["shares"])
+    for row, committed in zip(paired(rows, names[0]), wanted, strict=True):
+        assert {key: str(x) for key, x in row.items()} == committed
+
+
+def test_trials_of_a_grid(monkeypatch):
+    """Two steps beside each other: the share closed on the tasks of the trials, meaned over runs."""
+    make = RIVALS["linear"][0]
+    monkeypatch.setitem(softmax_comparison.RIVALS, "linear", (make, (2.0, 6.0)))
+    monkeypatch.setattr(own_steps, "ROUNDS", 0)
+    rows = steps_tried(world="random", learner="linear", windows=4, **GIVEN)
+    tasks, given = _drawn("random", 3, [1, 1])
+    both = Beside([make(step, *given) for step in (2.0, 6.0)])
+    run = control(2 * tasks, both, [4], np.random.default_rng([1, 2]))
+    shares = score(2 * tasks, run.policies).share[0]
+    means = [round(sum(x) / 3, 4) for x in (shares[:3], shares[3:])]
+    row = {"world": "random", "learner": "linear", "runs": 3, "windows": 4}
+    assert rows == [row | {"step_size": x, "share": mean} for x, mean in zip((2.0, 6.0), means, strict=True)]
 
 
 def test_steps_beside_each_other_are_steps_alone():
@@ -96,3 +142,19 @@ def test_the_myopic_policy_does_not_learn():
     rows = closed_shares(world="random", learner="myopic", step_size=0.0, records=[1, 5], **GIVEN)
     assert rows[0]["shares"] == rows[1]["shares"]
     assert min(rows[0]["shares"]) > 0.5
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda runs: steps_tried(world="random", learner="linear", windows=1, runs=runs, seed=0),
+        lambda runs: closed_shares(
+            world="random", learner="myopic", step_size=1.0, records=[1], runs=runs, seed=0
+        ),
+    ],
+)
+def test_refuses_no_runs(call):
+    assert call(1)
+    with pytest.raises(ValueError, match="runs is 0"):
+        call(0)

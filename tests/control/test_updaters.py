@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from icrl.control.features import SoftmaxFeatures
+from icrl.control.features import SoftmaxFeatures, one_hot_pairs
 from icrl.control.loop import control
 from icrl.control.operators import WindowSarsa, WindowSoftmax
 from icrl.control.updaters import (
@@ -40,7 +40,13 @@ def test_softmax_on_features_is_one_whole_step_by_default():
 
 
 def test_ties_within_rounding_share():
-    assert greedy(np.array([[1.0, 1.0 + 1e-13, 0.0]])).tolist() == [[0.5, 0.5, 0.0]]
+    """To ten decimals, also where no decimals are left."""
+    for more, best in ((1e-13, [0.5, 0.5, 0.0]), (4e-11, [0.5, 0.5, 0.0]), (4e-10, [0.0, 1.0, 0.0])):
+        assert greedy(np.array([[1.0, 1.0 + more, 0.0]])).tolist() == [best]
+    assert greedy(np.array([[-2e300, -1e300, -3e300], [3e300, 1e300, 2e300]])).tolist() == [
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
 
 
 def test_tabular_updates_by_hand():
@@ -51,11 +57,14 @@ def test_tabular_updates_by_hand():
         ("q-learning", 2 + 0.5 * 5),
         ("expected-sarsa", 2 + 0.5 * 4),
     ):
-        q = Tabular(kind, 0.5).update(memory, roll, policies, 0.5)
+        before, q = memory.copy(), Tabular(kind, 0.5).update(memory, roll, policies, 0.5)
+        assert np.array_equal(memory, before)
         assert q[0, 0, 0] == pytest.approx(0.5 * target)
         assert q[0, 1, 1] == pytest.approx(3.5)  # ended: nothing is bootstrapped
         assert q[0, 1, 0] == 5
         assert q[0, 0, 1] == 0
+        whole = Tabular(kind, 1.0).update(memory, roll, policies, 0.5)
+        assert (whole[0, 0, 0], whole[0, 1, 1]) == (target, 4)  # a whole step, the largest there is
 
 
 def test_block_in_slots_is_the_block_with_a_feature_for_each_pair():
@@ -75,6 +84,63 @@ def test_block_in_slots_is_the_block_with_a_feature_for_each_pair():
     lent = FrozenBlock(*sarsa_weights(11, 2.0)).update(memory, roll, policies, 0.8)
     assert np.abs(lent - literal).max() < 1e-14
     assert not np.array_equal(memory, literal)
+
+
+def window(rng, batch, states, actions, n):
+    """Transitions of no process, with repeated pairs and ends."""
+    visited = rng.integers(0, states, (batch, n + 1)), rng.integers(0, actions, (batch, n + 1))
+    return Rollout(*visited, rng.normal(size=(batch, n)), rng.random((batch, n)) < 0.3)
+
+
+def test_any_frozen_block_by_its_prompts():
+    """Every entry at random: one run at a time, its pairs in slots or with features of their own."""
+    rng = np.random.default_rng(10)
+    roll, memory = window(rng, 3, 4, 2, 5), rng.normal(size=(3, 4, 2))
+    for d in (7, 8):  # one slot more than there are columns; as many features as there are pairs
+        P, V = (torch.from_numpy(rng.normal(size=(3 * d + 2, 3 * d + 2))).requires_grad_() for _ in range(2))
+        new, before = FrozenBlock(P, V, 0.5).update(memory, roll, None, 0.6), memory.copy()
+        for b in range(3):
+            pairs = (2 * roll.states[b] + roll.actions[b]).tolist()
+            names = pairs if d == 8 else [pairs.index(x) for x in pairs]
+            w, phi = np.zeros(d), np.eye(d)[names]
+            w[names] = memory[b].ravel()[pairs]
+            if d == 8:
+                w = memory[b].ravel()
+            following = np.where(roll.ended[b][:, None], 0.0, phi[1:])
+            prompt = sarsa_prompt(w, phi[:-1], following, roll.rewards[b], 0.6)
+            read = LinearTransformer(P.detach(), 0.5 * V.detach()).readout(prompt).numpy()
+            expected = read.copy() if d == 8 else memory[b].ravel().copy()
+            expected[pairs] = read[names]
+            np.testing.assert_allclose(new[b].ravel(), expected, rtol=1e-9, atol=1e-12)
+        assert np.array_equal(memory, before)
+
+
+def test_actor_critic_by_loops():
+    """Eq. (3) for tables: each transition's error moves its state's value and the score of its action."""
+    rng = np.random.default_rng(11)
+    roll, memory = window(rng, 3, 4, 3, 7), rng.normal(size=(3, 5, 4))
+    before, new = memory.copy(), ActorCritic(0.7, 1.3).update(memory, roll, None, 0.8)
+    for b in range(3):
+        expected = before[b].copy()
+        for k, reward in enumerate(roll.rewards[b]):
+            s, t, a = roll.states[b, k], roll.states[b, k + 1], roll.actions[b, k]
+            error = reward + 0.8 * before[b, t, 0] * (not roll.ended[b, k]) - before[b, s, 0]
+            odds = np.exp(before[b, s, 1:])
+            expected[s, 0] += 0.7 * error / 7
+            expected[s, 1:] += 1.3 * error / 7 * (np.eye(3)[a] - odds / odds.sum())
+        np.testing.assert_allclose(new[b], expected, rtol=1e-10, atol=1e-12)
+    assert np.array_equal(memory, before)
+
+
+def test_priced_updates_in_slots_are_those_on_features():
+    """One more layer that prices the errors of the window; every pair read."""
+    rng = np.random.default_rng(12)
+    roll, memory = window(rng, 3, 4, 2, 9), rng.normal(size=(3, 4, 2))
+    for layers in (1, 2):
+        slow = SoftmaxFeatures(2 * one_hot_pairs(3, 4, 2), layers, 0.6, True).update(memory, roll, None, 0.8)
+        new = SoftmaxPairs(layers, 4.0, 0.6, "all", True).update(memory, roll, None, 0.8)
+        np.testing.assert_allclose(new, slow, rtol=1e-10, atol=1e-12)
+        assert np.abs(new - SoftmaxPairs(layers, 4.0, 0.6).update(memory, roll, None, 0.8)).max() > 0.01
 
 
 def test_layers_are_repetitions():
@@ -145,6 +211,26 @@ def test_gauge_keeps_the_block_on_its_own_tasks():
     assert (readouts[0] - readouts[1]).abs().max() < 1e-12
 
 
+def test_what_the_gauge_sets():
+    """Middle columns of V21 have mean 0, first and middle rows of P12 opposite means; the rest stays."""
+    rng = np.random.default_rng(9)
+    given = [torch.from_numpy(rng.normal(size=(11, 11))).requires_grad_() for _ in range(2)]  # d = 3, m = 7
+    before = [x.detach().clone() for x in given]
+    P, V = regauge(*given, 0.6)
+    assert not any(x.requires_grad for x in (P, V))
+    assert V[8:, 3:6].mean(dim=1).abs().max() < 1e-14
+    assert (P[:3, 7:].mean(dim=0) + P[3:6, 7:].mean(dim=0)).abs().max() < 1e-13
+    moved_P, moved_V = P - before[0], V - before[1]
+    direction = torch.tensor([0.6] * 3 + [-1.0] * 3 + [0.0], dtype=torch.float64)
+    for moved, along in ((moved_P[:7, 7:].T, moved_P), (moved_V[8:, :7], moved_V)):
+        shares = moved[:, 3:4] / -1.0
+        assert (moved - shares * direction).abs().max() < 1e-13
+        assert along.count_nonzero() == moved.shape[0] * 6
+    assert all(torch.equal(x, y) for x, y in zip(given, before, strict=True))
+    again = regauge(P, V, 0.6)
+    assert max((x - y).abs().max() for x, y in zip(again, (P, V), strict=True)) < 1e-13
+
+
 def test_updaters_by_name():
     assert updater("linear", step_size=2.0).step_size == 2.0
     assert updater("tabular", kind="sarsa", step_size=0.1).kind == "sarsa"
@@ -172,6 +258,11 @@ def test_refuses_unknown_updater():
     [
         (lambda: LinearSarsa(0.0), "step_size is 0; it must be positive"),
         (lambda: LinearSarsa(1.0, 0), "num_layers is 0"),
+        (lambda: SoftmaxPairs(0), "num_layers is 0"),
+        (lambda: SoftmaxPairs(step_size=0.0), "step_size is 0"),
+        (lambda: FrozenBlock(torch.eye(5), torch.eye(5), 0.0), "step_size is 0"),
+        (lambda: FrozenBlock(torch.eye(5), torch.eye(5)[:4]), "V"),
+        (lambda: regauge(torch.eye(5), torch.eye(5), 1.0), "discount is 1"),
         (lambda: ActorCritic(1.0, -1.0), "actor_step is -1"),
         (lambda: ActorCritic(np.nan, 1.0), "critic_step is nan"),
         (lambda: SoftmaxPairs(inverse_temperature=0.0), "inverse_temperature is 0"),

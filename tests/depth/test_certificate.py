@@ -40,6 +40,16 @@ def test_certificate_by_hand():
     assert 5 < opened < 15
 
 
+def test_certificate_where_it_says_nothing():
+    """Steps so large that the error leaves the range of float64; without rewards there is none to grow."""
+    features, states = np.eye(2), np.array([0, 1, 0, 0, 1, 0])
+    for rewards, bound in ((np.array([1.0, 0, 1, 1, 0]), np.inf), (np.zeros(5), None)):
+        seen = depth.priced_certificate(features, states, rewards, 0.9, (0, 1), 3, 0.1, 1e200)
+        assert seen.bound == (seen.floor if bound is None else bound)
+        assert seen.distance == np.inf
+        assert np.isfinite(seen.floor)
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "words"),

@@ -41,11 +41,22 @@ def test_deviation_norm_is_attained_and_never_exceeded():
     assert 0.8 * sigma < ratio.max() <= sigma + 1e-12
 
 
+def test_deviation_norm_by_hand():
+    """Two states: the second eigenvalue, whatever its sign; a ring forgets nothing, a fair draw all."""
+    for p, q in ((0.1, 0.3), (0.9, 0.6)):
+        chain, share = np.array([[1 - p, p], [q, 1 - q]]), np.array([q, p]) / (p + q)
+        assert abs(depth.deviation_norm(chain, share) - abs(1 - p - q)) < 1e-12
+    assert abs(depth.deviation_norm(depth.cycle(3), np.full(3, 1 / 3)) - 1) < 1e-12
+    share = np.array([0.2, 0.3, 0.5])
+    assert depth.deviation_norm(np.tile(share, (3, 1)), share) == 0
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: depth.cycle(0), "num_states is 0; it must be at least 1"),
+        (lambda: depth.lazy_cycle(3, -0.1), r"mixing is -0.1; it must lie in \[0, 1\]"),
         (lambda: depth.lazy_cycle(3, 1.5), r"mixing is 1.5; it must lie in \[0, 1\]"),
         (lambda: depth.lazy_cycle(3, float("nan")), "mixing is nan; it must be finite"),
         (lambda: depth.de_bruijn(0), "num_bits is 0; it must be at least 1"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from icrl import depth
 from icrl.softmax_transformer import SoftmaxTransformer
@@ -31,12 +32,22 @@ def test_pointers_and_memory_after_every_layer(size):
     assert len(visited) >= 1
 
 
+def test_sharpness():
+    """It multiplies the scores only; from 750 on, and without being asked for, other states are not heard."""
+    (value, score), (other, twice) = (depth.doubling_weights(3, 2, 0.9, sharpness=s) for s in (2.0, 4.0))
+    assert torch.equal(value, other)
+    assert torch.equal(2 * score, twice)
+    assert set(score.unique().tolist()) == {0, 2}
+    assert depth.doubling_weights(3, 2, 0.9)[1].max() >= 750
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: depth.doubling_weights(0, 1, 0.9), "num_states is 0"),
         (lambda: depth.doubling_weights(2, 0, 0.9), "num_layers is 0"),
+        (lambda: depth.doubling_weights(2, 1, 1.0), "discount is 1"),
         (lambda: depth.doubling_weights(2, 1, 0.9, sharpness=0.0), "sharpness is 0"),
         (lambda: depth.doubling_prompt(np.array([0, 2]), np.ones(1), 2), r"states\[1\] is 2"),
         (lambda: depth.doubling_prompt(np.array([0, 1]), np.ones(2), 2), "rewards has shape"),

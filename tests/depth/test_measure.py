@@ -67,6 +67,22 @@ def test_limits_by_hand():
     assert some_unvisited
 
 
+def test_two_axes_of_tasks_are_as_one():
+    setting = Configuration(discount=0.9, num_states=5, num_features=4, num_transitions=6)
+    tasks = draw_tasks(setting, (2, 3), torch.Generator().manual_seed(3))
+    worlds = type(tasks.worlds)(*(x.reshape(6, *x.shape[2:]) for x in tasks.worlds))
+    flat = tasks._replace(
+        worlds=worlds, states=tasks.states.reshape(6, -1), features=tasks.features.reshape(-1, 5, 4)
+    )
+    found, expected = (depth.estimates(x, 0.9, 3) for x in (tasks, flat))
+    for name, values in expected.layers.items():
+        assert torch.equal(found.layers[name].reshape(4, 6, 5), values)
+        errors = [depth.squared_errors(x, y.layers[name], 0.9) for x, y in ((tasks, found), (flat, expected))]
+        assert torch.equal(errors[0].reshape(4, 6), errors[1])
+    for name, values in expected.limits.items():
+        assert torch.equal(found.limits[name].reshape(6, 5), values)
+
+
 def test_squared_errors_read_the_query():
     tasks = tasks_of("loop", 7)
     values = torch.zeros(2, 6, 5, dtype=torch.float64)
@@ -82,3 +98,5 @@ def test_refused():
         depth.estimates(tasks_of("loop", 5), 0.9, 0)
     with pytest.raises(ValueError, match="discount is 1"):
         depth.estimates(tasks_of("loop", 5), 1.0, 2)
+    with pytest.raises(ValueError, match=r"values has shape \(2, 5\); it must end in \(6, 5\)"):
+        depth.squared_errors(tasks_of("loop", 5), torch.zeros(2, 5), 0.9)

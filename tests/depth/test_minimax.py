@@ -1,11 +1,13 @@
 """The programmes against brute force over rewards, and what they refuse."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from icrl import depth
+from icrl.depth import minimax
 from icrl.mrp import random_mrp
 
 
@@ -65,15 +67,49 @@ def test_some_states_only():
     chain = random_mrp(5, 0.9, rng).transition
     one, every = (depth.best_on_chain(chain, 0.8, 1, rewards="value", states=s).error for s in ([0], None))
     assert one < every - 1e-4
+    plain, free = (depth.best_on_chain(chain, 0.8, 1, rewards="bounded", averaging=a) for a in (False, True))
+    assert depth.best_on_chain(chain, 0.8, 1, rewards="bounded").error == plain.error > free.error + 1e-4
+    assert free.mean_gain > 0.1
 
 
 def test_polynomials_by_hand():
     assert depth.td_polynomial(3).tolist() == [1, 1, 1]
-    assert np.allclose(depth.circle_polynomial(2, 0.6), [1, 1 / 0.64])
+    assert depth.td_polynomial(1).tolist() == [1]
+    assert np.allclose(depth.circle_polynomial(3, 0.6), [1, 1, 1 / 0.64])
     assert np.allclose(depth.own_price_polynomial(3, 0.75), [1, 1, 4])
     # Exact on constants, whatever the depth.
     powers = 0.75 ** np.arange(5)
     assert abs(depth.own_price_polynomial(5, 0.75) @ powers - 4) < 1e-12
+
+
+def test_one_layer_on_the_circle_by_hand():
+    """z -> 1 / (1 - z / 2) maps it to the circle around 4/3 of radius 2/3; polygons err to the low side."""
+    best = depth.best_on_circle(0.5, 1, num_points=8, num_sides=4)
+    assert best.error <= 2 / 3 + 1e-9
+    best = depth.best_on_circle(0.5, 1, num_points=60, num_sides=32)
+    assert 2 / 3 * np.cos(np.pi / 32) - 1e-9 <= best.error <= 2 / 3 + 1e-9
+    assert np.allclose(best.coefficients, [4 / 3], atol=1e-2)
+    assert best.mean_gain == 0
+    best = depth.best_on_circle(0.5, 2, num_points=60, num_sides=32)
+    assert np.allclose(best.coefficients, depth.circle_polynomial(2, 0.5), atol=1e-2)
+
+
+def test_programmes_that_are_not_solved(monkeypatch):
+    """240 points and 64 directions of the circle, if nothing else is asked for."""
+    shapes = []
+
+    def fails(cost, A_ub, **rest):
+        shapes.append(A_ub.shape)
+        return SimpleNamespace(success=False, message="no optimum")
+
+    monkeypatch.setattr(minimax, "linprog", fails)
+    for solve in (
+        lambda: depth.best_on_circle(0.5, 3),
+        lambda: depth.best_on_chain(depth.cycle(4), 0.5, 3, rewards="value"),
+    ):
+        with pytest.raises(ValueError, match="programme for num_layers 3 was not solved: no optimum"):
+            solve()
+    assert shapes[0] == (240 * 64, 3 + 1)
 
 
 def test_circle_with_more_points_and_sides():
@@ -84,7 +120,7 @@ def test_circle_with_more_points_and_sides():
 
 
 @pytest.mark.parametrize(
-    ("gamma", "rho", "worth"), [(0.9, 0.98, True), (0.9, 0.99, False), (0.5, 0.0, False)]
+    ("gamma", "rho", "worth"), [(0.9, 0.98, True), (0.9, 0.99, False), (0.5, 0.0, False), (0.9, 1.0, False)]
 )
 def test_worth_a_layer(gamma, rho, worth):
     assert depth.worth_a_layer(gamma, rho) is worth
@@ -104,6 +140,8 @@ def test_worth_a_layer(gamma, rho, worth):
         ),
         (lambda: depth.best_on_circle(0.5, 0), "num_layers is 0"),
         (lambda: depth.best_on_circle(0.5, 1, rewards="span"), "rewards is 'span'; it must be"),
+        (lambda: depth.best_on_circle(0.5, 1, num_points=7), "num_points is 7; it must be at least 8"),
+        (lambda: depth.worth_a_layer(0.9, 1.1), "mixing is 1.1"),
         (lambda: depth.best_on_circle(0.5, 1, num_sides=3), "num_sides is 3; it must be at least 4"),
         (lambda: depth.td_polynomial(0), "num_layers is 0; it must be at least 1"),
         (lambda: depth.circle_polynomial(2, -0.1), "discount is -0.1"),

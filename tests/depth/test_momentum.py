@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from icrl import depth
 from icrl.mrp import random_mrp
@@ -13,6 +14,16 @@ def test_steps_by_hand():
     assert np.allclose(depth.chebyshev_steps(3, 0.8), [1, 2 / 1.36, 1 / (1 - 0.16 * 2 / 1.36)])
     limit = 2 / (1 + np.sqrt(1 - 0.81))
     assert abs(depth.chebyshev_steps(60, 0.9)[-1] - limit) < 1e-10
+
+
+def test_first_layers():
+    """One layer is a step of TD; none leaves the error as it is."""
+    assert depth.chebyshev_steps(1, 0.8).tolist() == [1]
+    error = np.array([1.0, -2])
+    assert depth.chebyshev_error(np.eye(2), error, 0.5, 0).tolist() == [[1, -2]]
+    value, score = depth.momentum_weights(1, 1, 0.8)
+    assert value[0, -1].tolist() == [0, 1, 0, 1, -1]
+    assert torch.equal(score, torch.diag(torch.tensor([1.0, 0, 0, 0, 0], dtype=torch.float64)))
 
 
 def test_errors_are_chebyshevs_polynomials():
@@ -71,6 +82,9 @@ def test_the_bound_needs_reversibility_in_its_own_norm():
         (lambda: depth.momentum_weights(0, 2, 0.9), "num_features is 0"),
         (lambda: depth.chebyshev_error(np.eye(2), np.ones(2), 0.0, 2), "discount is 0"),
         (lambda: depth.chebyshev_error(np.eye(2), np.ones(3), 0.5, 2), "error has shape"),
+        (lambda: depth.chebyshev_error(np.eye(2), np.ones(2), 0.5, -1), "num_layers is -1"),
+        (lambda: depth.chebyshev_error(np.ones((2, 3)), np.ones(2), 0.5, 1), "transition has shape"),
+        (lambda: depth.momentum_converges(np.eye(2), 1.0), "discount is 1"),
         (lambda: depth.momentum_converges(np.array([[np.nan]]), 0.5), r"transition\[0, 0\] is nan"),
         (lambda: depth.momentum_converges(np.ones((2, 3)), 0.5), "transition has shape"),
         (lambda: depth.momentum_prompt(np.eye(2), np.array([0, 5]), np.ones(1)), r"states\[1\] is 5"),

@@ -20,6 +20,13 @@ def test_price_first_is_price_last_rolled():
         assert torch.equal(one[0], other[3])
 
 
+def test_steps_are_1_if_not_given():
+    for one, other in zip(
+        depth.price_first_weights(2, 2, 0.9), depth.price_first_weights(2, 2, 0.9, 1.0), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("layers", [1, 4])
 def test_own_price_is_exact_on_constant_rewards(layers):
     rng = np.random.default_rng(0)

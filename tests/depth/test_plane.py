@@ -33,10 +33,24 @@ def test_points():
         assert plane.point(np.array(p, dtype=float), 5.0)[1] == missed
 
 
+def test_a_gain_that_is_too_large_misses_as_one_that_is_too_small():
+    for gain in (3.0, 7.0):
+        assert depth.plane(WORLDS, 1).point(np.ones(1), gain)[0] == pytest.approx(0.4)
+
+
+def test_what_is_exact_misses_nothing():
+    """Independent draws: values differ as rewards do, so one coefficient of 1 is exact, up to rounding."""
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        process = MarkovRewardProcess(np.tile(rng.dirichlet(np.ones(4)), (4, 1)), rng.normal(size=4), 0.8)
+        assert 0 <= depth.plane([process], 2).point(np.ones(1))[1] < 1e-6
+
+
+@pytest.mark.parametrize("powers", [3, 5])
 @pytest.mark.parametrize("gain", [None, 1.7, 5.0])
-def test_the_best_is_the_best(gain):
-    """No admissible change improves it; the gain is what was asked for."""
-    plane, rng = depth.plane(WORLDS, 3), np.random.default_rng(1)
+def test_the_best_is_the_best(gain, powers):
+    """No admissible change improves it; the gain is what was asked for; further moments play no role."""
+    plane, rng = depth.plane(WORLDS, powers), np.random.default_rng(1)
     best = plane.best(3, gain)
     if gain is not None:
         assert abs(best @ 0.8 ** np.arange(3) - gain) < 1e-10
@@ -58,6 +72,8 @@ def test_refused():
     plane = depth.plane(WORLDS, 2)
     with pytest.raises(ValueError, match="coefficients has length 3; this plane knows 2 powers"):
         plane.point(np.ones(3))
+    with pytest.raises(ValueError, match="coefficients has length 3; this plane knows 2 powers"):
+        plane.best(3)
     with pytest.raises(ValueError, match="num_powers is 0"):
         depth.plane(WORLDS, 0)
     with pytest.raises(ValueError, match="length is 0"):

@@ -38,6 +38,7 @@ def test_sharp_tasks_hear_themselves():
     tasks = depth.sharp(fresh_tasks(SMALL, 5, torch.Generator().manual_seed(0)))
     scores = tasks.features @ tasks.features.mT
     assert torch.equal(scores.softmax(-1)[0, 0], torch.eye(3).double())
+    assert tasks.features.ndim == tasks.states.ndim + 1
 
 
 def test_the_construction_stands_on_the_plane_where_its_polynomial_does():
@@ -55,6 +56,36 @@ def test_the_construction_stands_on_the_plane_where_its_polynomial_does():
     assert np.allclose(found, moments.point(depth.td_polynomial(3)), atol=1e-9)
 
 
+def test_missed_of_blunt_networks_by_hand():
+    """Two networks of two layers, random rows and scores: state by state; one overshoots on constants."""
+    c, g = replace(SMALL, inverse_temperature=2.0), torch.Generator().manual_seed(2)
+    worlds = random_worlds("random", (3,), 3, g)
+    value, score = torch.zeros(2, 2, 2, 6, 6, dtype=torch.float64)
+    value[..., -1, -3:] = torch.randn(2, 2, 3, generator=g, dtype=torch.float64)
+    value[:, 1, -1, -3] = 20.0
+    score[..., :3, :3] = torch.randn(2, 2, 3, 3, generator=g, dtype=torch.float64)
+    found = depth.missed(c, value, score, worlds)
+    for network in range(2):
+        missed, total, constant = 0.0, 0.0, 0.0
+        for p, r in zip(worlds.transition.numpy(), worlds.reward.numpy(), strict=True):
+            process = MarkovRewardProcess(p, r, 0.9)
+            share = process.stationary_distribution()
+            varying, v = r - share @ r, np.zeros(3)
+            for layer in range(2):
+                heard = share * np.exp(2.0 * score[layer, network, :3, :3].numpy().T)  # row: who listens
+                heard /= heard.sum(axis=1, keepdims=True)
+                row = value[layer, network, -1, -3:].numpy()
+                v = v + heard @ (row[0] * varying + row[1] * 0.9 * p @ v + row[2] * v)
+            truth = process.value() - share @ process.value()
+            missed, total = missed + share @ (v - truth) ** 2, total + share @ truth**2
+        for layer in range(2):
+            row = value[layer, network, -1, -3:].numpy()
+            constant += row @ [1, 0.9 * constant, constant]
+        assert found[1, network].item() == pytest.approx(np.sqrt(missed / total), rel=1e-9)
+        assert found[0, network].item() == pytest.approx(abs(1 - 0.1 * constant), rel=1e-9)
+    assert constant > 10
+
+
 def test_rows():
     """A row for each layer of each network, with the errors of the heads beside it; deterministic."""
     rows = depth.trained_layer_rows(configuration=asdict(SMALL), seed=1)
@@ -69,6 +100,8 @@ def test_rows():
         assert rows[0]["to " + name] > 0
     assert rows[0]["msve"] == rows[1]["msve"] != rows[2]["msve"]
     assert rows[0]["constant"] == rows[0]["a"]
+    numbers = [x for row in rows for x in row.values() if isinstance(x, float)]
+    assert numbers == [round(x, 5) for x in numbers]
     expected = rows[0]["a"] + rows[1]["a"] + (0.9 * rows[1]["b"] + rows[1]["c"]) * rows[0]["a"]
     assert abs(rows[1]["constant"] - expected) < 1e-4
 
@@ -134,5 +167,9 @@ def test_refused():
     worlds = random_worlds("loop", (2,), 3, torch.Generator().manual_seed(1))
     with pytest.raises(ValueError, match="outside the masks"):
         depth.missed(SMALL, torch.ones(1, 2, 6, 6), torch.ones(1, 2, 6, 6), worlds)
+    nothing = torch.zeros(1, 2, 6, 6, dtype=torch.float64)
+    for change in ({"num_features": 3}, {"attention": "linear"}):
+        with pytest.raises(ValueError, match="must have one-hot features and softmax attention"):
+            depth.missed(replace(SMALL, **change), nothing, nothing, worlds)
     with pytest.raises(ValueError, match="one-hot features"):
         depth.trained_layer_rows(configuration=asdict(SMALL) | {"num_features": 2}, seed=0)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from flint import arb, fmpq
+from flint import arb, ctx, fmpq
 
 from icrl import divergence, softmax_td
 from icrl.divergence import exact_chains
@@ -138,6 +138,115 @@ def test_inflow_condition_is_that_of_the_normalisers(example):
     )
     expected = process.discount**2 * (nu @ process.transition / nu).max()
     assert float(example().inflow_condition().mid()) == pytest.approx(expected, rel=1e-7)
+
+
+def ring(*, staying):
+    """Each state is followed by the next, state 0 stays with this probability."""
+
+    def of(size):
+        transition = np.roll(np.eye(size), 1, axis=1)
+        transition[0, :2] = staying, 1 - staying
+        return transition
+
+    return of
+
+
+THETA = np.array([0, -1.20, -0.77, -1.17])
+
+
+@pytest.mark.parametrize(
+    ("example", "transition", "features", "discount"),
+    [
+        (EXAMPLES[1], [[0, 0.9, 0.1], [1, 0, 0], [0, 0.5, 0.5]], [[1, 5], [4, 10**0.5], [5, 1]], 0.9),
+        (
+            EXAMPLES[2],
+            ring(staying=0.99997)(4),
+            14**0.5 * np.column_stack([np.cos(THETA), np.sin(THETA)]),
+            0.999,
+        ),
+        (
+            EXAMPLES[3],
+            ring(staying=0.999)(5),
+            (4 / 325) ** 0.5 * np.array([[-18, -1], [-1, 18], [-15, 10], [1, 18], [-10, 15]]),
+            0.9,
+        ),
+        (divergence.four_states_off_policy, np.eye(4)[[3, 0, 2, 2]], 6.6**0.5 * np.eye(4), 0.99),
+    ],
+)
+def test_examples_are_those_of_the_chapter(example, transition, features, discount):
+    process, x = example().floats()
+    np.testing.assert_allclose(process.transition, transition, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(x, features, rtol=0, atol=1e-14)
+    assert process.discount == discount
+    assert not process.reward.any()
+
+
+def test_sources_off_policy_are_those_of_the_chapter():
+    weights = 1, 162_755, 227, 2
+    assert divergence.four_states_off_policy().distribution == tuple(fmpq(w, sum(weights)) for w in weights)
+
+
+@pytest.mark.parametrize("root", [Fraction(3, 2), Fraction(8)])
+def test_tight_chain_is_balanced(root):
+    """States 0 and 1 follow each other; the features' first coordinate makes state 0 louder by root^2.
+
+    What everybody listens to weighs the second coordinates, 1 and root and a small one, to a mean of 0.
+    """
+    chain, b = divergence.tight_chain("9/10", root), fmpq(root.numerator, root.denominator)
+    assert chain.distribution[0] == chain.distribution[1] < chain.distribution[2] / 100_000
+    rows = chain.transition.tolist()
+    assert (rows[0], rows[1][1], rows[2][1]) == ([0, 1, 0], 0, 0)
+    assert 0 < rows[1][2] < fmpq(1, 10_000)
+    small = [row[1] for row in chain.features]
+    assert small[1] == b * small[0] > 0
+    assert -small[0] / 100_000 < small[2] < 0
+    weighted = zip((b * b, 1, 1), chain.distribution, small, strict=True)
+    assert sum(a * mu * y for a, mu, y in weighted) == 0
+    with ctx.workprec(256):
+        first, large, also = (exact_chains._enclose(row[0]) for row in chain.features)
+        assert large == also
+        assert float(abs((large * (first - large)).exp() - b * b).mid()) < 1e-12
+
+
+def test_inverse_temperature_multiplies_the_scores():
+    """Given to a chain, to a context, or changed afterwards: as features times its root, here 3."""
+    states, features = np.array([0, 1, 2, 1, 0, 2, 2, 0]), [["1/2"], ["1/3"], [1]]
+    rows, tripled = divergence.three_states().transition.tolist(), [["3/2"], [1], [3]]
+    for given in (rows, states):
+        make = divergence.exact_chain if given is rows else divergence.exact_context
+        expected = make(given, "1/2", tripled)
+        for chain in (
+            make(given, "1/2", features, 9),
+            make(given, "2/3", features).at(discount="1/2", inverse_temperature=9),
+        ):
+            difference = chain.operator() - expected.operator()
+            assert max(float(abs(x.mid())) for x in difference.entries()) < 1e-30
+            np.testing.assert_allclose(chain.floats()[1], expected.floats()[1], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["operator", "excess", "inflow_condition", "mean_condition", "symmetric_functions", "eigenvalues"],
+)
+def test_precision(method):
+    """128 bits unless asked for another number, and never fewer than 2."""
+    compute = getattr(divergence.three_states(), method)
+
+    def radius(*precision):
+        found = compute(*precision)
+        balls = found.entries() if method == "operator" else found if isinstance(found, list) else [found]
+        return max(float(x.rad()) for x in balls)
+
+    assert radius() == radius(128) < 0.7 * radius(127)
+    compute(2)
+    with pytest.raises(ValueError, match="precision is 1; it must be at least 2"):
+        compute(1)
+
+
+@pytest.mark.bad_input
+def test_refuses_no_states():
+    with pytest.raises(ValueError, match="transition is empty; it must be a square matrix"):
+        divergence.exact_chain([], 0, [])
 
 
 @pytest.mark.bad_input

@@ -74,6 +74,26 @@ def test_batch_agrees_with_single_chains():
         assert seen["sharp"][i] <= seen["coarse"][i] * (1 + 1e-9)
 
 
+def test_a_batch_of_unlike_chains_by_hand():
+    """The swap above, and two states that hear nobody else: scores in the thousands, M the identity.
+
+    There mu = (2, 1)/3 and Z is as mu, so nu is as (4, 1), and nu P as (3.8, 1.2).
+    """
+    apart = 50 * np.eye(2)
+    features = np.stack([np.column_stack([HALF, [0.0, 0]]), apart])
+    lazy = np.array([[0.9, 0.1], [0.2, 0.8]])
+    seen = divergence.measure(features, np.stack([SWAP.transition, lazy]), np.array([0.5, 0.8]))
+    expected = {
+        "coarse": [0.25 * 1.5, 0.64 * 2],
+        "sharp": [0.25 * 1.5, 0.64 * 1.2],
+        "attention": [0.5 / 0.75, 1 / 0.9],
+        "margin": [0.25, 0.2],
+    }
+    assert list(seen) == list(expected)
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(seen[name], numbers, rtol=1e-12)
+
+
 def test_gamma_zero_always_converges():
     rng = np.random.default_rng(4)
     process = random_mrp(4, 0.0, rng)

@@ -4,10 +4,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from flint import fmpq
+from flint import arb, ctx, fmpq
 
 from icrl import divergence
-from icrl.divergence import exact_chains
+from icrl.divergence import exact_chains, smooth_limit
 
 CYCLE = [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
@@ -93,6 +93,69 @@ def test_long_cycle_has_the_condition_of_its_root():
     assert divergence.long_cycle("9/10", "121716/100000", 4).excess(2048) > 0
 
 
+def limit(chain):
+    """Weights and values that features stand for, in units of the first state's, and their form F."""
+    share, (process, _) = [float(arb(mu).mid()) for mu in chain.distribution], chain.floats()
+    with ctx.workprec(512):
+        first = [x[0]() for x in chain.features]
+        large = arb(2) ** round(float(first[0].log().mid()) / np.log(2))
+        loud = np.array([float(((x - large) * large).exp().mid()) for x in first])
+    w, y = share * loud, np.array([float(arb(x[1]).mid()) for x in chain.features])
+    w, y = w / w[0], y / y[0]
+    return w, y, w * y @ (y - process.discount * process.transition @ y)
+
+
+@pytest.mark.parametrize("length", [2, 5])
+def test_long_cycle_by_hand(length):
+    """In the cycle each state is root^2 times less loud and worth root times more; the last balances them."""
+    chain = divergence.long_cycle("9/10", "3/2", length, smoothness=6)
+    w, y, form = limit(chain)
+    steps = np.arange(length)
+    np.testing.assert_allclose(w[:-1], 1.5 ** (-2.0 * steps), rtol=1e-9)
+    np.testing.assert_allclose(y[:-1], 1.5**steps, rtol=1e-12)
+    assert abs(w @ y) < 1e-9
+    assert w[-1] > 1e9 * w[0]
+    expected = length - 0.9 * 1.5 * (length - 1) - 0.9 * 1.5 ** (1 - length)
+    assert form == pytest.approx(expected, abs=1e-4)
+    around = chain.floats()[0].transition
+    np.testing.assert_allclose(around[:-1, :-1], np.roll(np.eye(length), 1, axis=1), atol=1e-5)
+    assert around[-1, -1] > 1 - 1e-12
+    assert max(abs(x[1]) for x in chain.features) == fmpq(1, 2**6)
+    assert float(chain.features[0][0]().mid()) == pytest.approx(2**18)
+
+
+def test_smoothness_if_not_given():
+    """eps max|y| = 2^-16."""
+    for chain in (
+        divergence.smooth_chain(CYCLE, "1/2", [3, 2, 1], [1, -2, 1]),
+        divergence.long_cycle("9/10", "3/2", 2),
+    ):
+        assert max(abs(x[1]) for x in chain.features) == fmpq(1, 2**16)
+
+
+def test_unsafe_features_for_given_sources():
+    """Four states, so that one is neither of the three on which the proof turns."""
+    rows = [["1/2", "1/2", 0, 0], [0, "1/2", "1/2", 0], ["1/4"] * 4, ["1/3", 0, "1/3", "1/3"]]
+    chain = divergence.unsafe_features(rows, "1/2", [1, 2, 3, 4])
+    assert divergence.proves_divergence(chain)
+    assert chain.distribution == tuple(fmpq(k, 10) for k in (1, 2, 3, 4))
+    assert chain.transition.tolist() == [[exact_chains.rational("p", p) for p in row] for row in rows]
+    assert chain.discount == fmpq(1, 2)
+    assert len({x[1] for x in chain.features}) == 4
+
+
+def test_search_for_features_may_be_given_up(monkeypatch):
+    monkeypatch.setattr(smooth_limit, "smooth_form", lambda *given: fmpq(1))
+    with pytest.raises(ArithmeticError, match="no features found; the chain is too near to a safe one"):
+        divergence.unsafe_features(CYCLE, "9/10")
+
+
+def test_an_excess_of_zero_is_not_decided():
+    """One state hears itself: tr B is exactly 1 - gamma, and every ball around the excess holds 0."""
+    with pytest.raises(ArithmeticError, match="could not be decided with 4096 bits"):
+        divergence.proves_divergence(divergence.exact_chain([[1]], "1/3", [["1/3"]]))
+
+
 def test_safe_spread_by_hand():
     """cosh(half of it) is 1 / gamma."""
     assert [round(divergence.safe_spread(g), 2) for g in (0.5, 0.9, 0.99)] == [2.63, 0.93, 0.28]
@@ -101,7 +164,7 @@ def test_safe_spread_by_hand():
 
 def test_one_hot_radius_by_hand():
     mu = np.array([0.2, 0.8])
-    assert divergence.one_hot_radius(mu, np.log(6), 0.5) == pytest.approx(1 - 0.5 * 1 / 2)
+    assert divergence.one_hot_radius(mu, np.log(11), 0.6) == pytest.approx(1 - 0.4 * 2 / 3)
 
 
 @pytest.mark.bad_input
@@ -115,6 +178,8 @@ def test_one_hot_radius_by_hand():
         (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 1, 1], [1, 1, -2]), "values distinct"),
         (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 1], [1, -1]), "weights has 2 entries, values 2; "),
         (lambda: divergence.smooth_form(CYCLE, "1/2", [1, 0, 1], [1, 2, -1]), "weights must be positive"),
+        (lambda: divergence.smooth_form([], "1/2", [], []), "weights has 0 entries, values 0; transition"),
+        (lambda: divergence.smooth_chain([], "1/2", [], []), "values is empty; it must have one entry"),
         (lambda: divergence.long_cycle("9/10", 1, 5), "root must exceed 1"),
         (lambda: divergence.long_cycle("9/10", 2, 1), "the length be at least 2"),
         (lambda: divergence.exact_chain(CYCLE, 0, [[1], [2], [3]], 1, [1, 0, 2]), "3 positive entries"),

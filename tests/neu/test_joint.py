@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from icrl.mrp import MarkovRewardProcess, random_mrp
-from icrl.neu import TaskDistribution, joint_slope, moments_by_counts, neu_terms, pair_entries
+from icrl.neu import (
+    TaskDistribution,
+    joint,
+    joint_slope,
+    moments_by_counts,
+    neu_terms,
+    own_entries,
+    pair_entries,
+)
 from icrl.softmax_transformer import softmax_td_weights
 
 
@@ -39,8 +47,37 @@ def test_short_contexts_all_windows_one_by_one(n, d):
     terms = neu_terms(tasks, windows, *softmax_td_weights(d, 0.6), num_layers=2)
     literal = terms.mean(terms.td_updates)
     pairs = pair_entries(d)
-    found = moments_by_counts(process, tasks.features, n, [2], step_size=0.6).update[0]
-    np.testing.assert_allclose(found[pairs], literal[pairs], atol=1e-12)
+    found = moments_by_counts(process, tasks.features, n, [2], step_size=0.6)
+    np.testing.assert_allclose(found.update[0][pairs], literal[pairs], atol=1e-12)
+    assert not found.update[0][~pairs].any()
+    own = own_entries(d)
+    for spread, updates in ((found.td_spread, terms.td_updates), (found.error_spread, terms.error_updates)):
+        mean = np.average(updates[:, own], axis=0, weights=windows.probability)
+        variance = np.average((updates[:, own] - mean) ** 2, axis=0, weights=windows.probability)
+        assert spread[0] == pytest.approx(np.sqrt(variance.sum()), abs=1e-12)
+
+
+def test_depths_are_independent_of_each_other():
+    """No layer, no gradient; the step size is 1 if not given."""
+    process = random_mrp(2, 0.5, np.random.default_rng(1))
+    features = np.array([[1.0, 0.2], [-0.4, 0.7]])
+    together = moments_by_counts(process, features, 4, [0, 1, 3])
+    for k, depth in enumerate([0, 1, 3]):
+        alone = moments_by_counts(process, features, 4, [depth], step_size=1.0)
+        for some, one in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(some[k], one[0])
+    assert not any(part[0].any() for part in together)
+    assert all(part[1:].any() for part in together)
+
+
+def test_longest_context(monkeypatch):
+    process = random_mrp(2, 0.5, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"num_transitions is 513; .* at most LARGEST_LENGTH = 512"):
+        moments_by_counts(process, np.eye(2), 513, [1])
+    monkeypatch.setattr(joint, "LARGEST_LENGTH", 4)
+    assert moments_by_counts(process, np.eye(2), 4, [1]).td_spread.shape == (1,)
+    with pytest.raises(ValueError, match="num_transitions is 5; it must be at most LARGEST_LENGTH = 4"):
+        moments_by_counts(process, np.eye(2), 5, [1])
 
 
 @pytest.mark.bad_input
@@ -48,7 +85,17 @@ def test_refuses():
     process = random_mrp(2, 0.5, np.random.default_rng(0))
     with pytest.raises(ValueError, match="num_transitions is 0"):
         moments_by_counts(process, np.eye(2), 0, [1])
-    with pytest.raises(ValueError, match="depths are"):
-        moments_by_counts(process, np.eye(2), 3, [2, 1])
+    for depths, words in (
+        ([2, 1], "depths are"),
+        ([1, 1], "depths are"),
+        ([], "depths are"),
+        ([-1, 1], "depths is -1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            moments_by_counts(process, np.eye(2), 3, depths)
+    with pytest.raises(ValueError, match="step_size is 0; it must be positive"):
+        moments_by_counts(process, np.eye(2), 3, [1], step_size=0)
+    with pytest.raises(ValueError, match="process has 3 states; tables of pairs are formed for 2"):
+        moments_by_counts(random_mrp(3, 0.5, np.random.default_rng(0)), np.eye(2), 3, [1])
     with pytest.raises(ValueError, match="num_features is 0"):
         pair_entries(0)

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from icrl import mrp
-from icrl.neu.loss import TaskDistribution, Windows, neu_terms, own_entries, squared_norm
+from icrl.neu.loss import (
+    TaskDistribution,
+    Windows,
+    construction_gradient,
+    neu_terms,
+    own_entries,
+    squared_norm,
+)
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
 
 
@@ -69,13 +76,53 @@ def test_terms_are_those_of_one_window_at_a_time(tasks):
 
 
 def test_updates_by_hand(tasks):
+    """With TD errors, and with errors, whose mean over all windows is the same."""
     windows = tasks.enumerate(2)
     terms = neu_terms(tasks, windows, *softmax_td_weights(2), 2)
     total = np.zeros((2, 5, 5))
     for k, p in enumerate(windows.probability):
         td_error = terms.reward[k] + 0.7 * terms.next_value[k] - terms.value[k]
         total += p * td_error * terms.gradient[k]
+        error = terms.value[k] - terms.truth[k]
+        assert terms.error[k] == error
+        update = (0.7 * (terms.next_value[k] - terms.next_truth[k]) - error) * terms.gradient[k]
+        assert np.allclose(terms.error_updates[k], update, rtol=0, atol=1e-13)
     assert np.allclose(terms.mean(terms.td_updates), total, rtol=0, atol=1e-13)
+    assert np.allclose(terms.mean(terms.error_updates), total, rtol=0, atol=1e-13)
+
+
+def test_construction_gradient_is_a_difference_quotient():
+    """At a step size and a temperature of its own; both are 1 if not given."""
+    rng = np.random.default_rng(4)
+    given = rng.normal(size=(3, 2)), np.array([0, 1, 2, 1, 0]), rng.normal(size=4), 0.8, 2
+    value, score = softmax_td_weights(2, 0.5)
+    weights = [value, 3 * score]
+    output, gradient = construction_gradient(*given, step_size=0.5, tau=3.0)
+
+    def said(which, change):
+        moved = [w + change if k == which else w for k, w in enumerate(weights)]
+        return SoftmaxTransformer(2, 0.8, *moved)(softmax_td_prompt(*given[:3]))[-1, -1].item()
+
+    assert output == said(0, 0)
+    for which, p, q in [(0, 4, 2), (0, 4, 4), (1, 0, 0), (1, 3, 1)]:
+        step = torch.zeros(5, 5, dtype=torch.float64)
+        step[p, q] = 1e-5
+        assert np.isclose(gradient[which, p, q], (said(which, step) - said(which, -step)) / 2e-5, rtol=1e-6)
+    for one, other in zip(
+        construction_gradient(*given), construction_gradient(*given, 1.0, 1.0), strict=True
+    ):
+        assert np.array_equal(one, other)
+
+
+def test_largest_enumeration(monkeypatch):
+    """Windows of all tasks count; so many are enumerated, and not one more."""
+    for processes, most in (([PROCESS], 16), ([PROCESS] * 3, 49)):
+        tasks = TaskDistribution(processes, np.eye(2))
+        monkeypatch.setattr("icrl.neu.loss.LARGEST_ENUMERATION", most)
+        assert len(tasks.enumerate(2).task) == 16 * len(processes)
+        monkeypatch.setattr("icrl.neu.loss.LARGEST_ENUMERATION", 16 * len(processes) - 1)
+        with pytest.raises(ValueError, match=f"{len(processes)} x 2.4 windows are more than"):
+            tasks.enumerate(2)
 
 
 def test_chunks_change_nothing(tasks, monkeypatch):
@@ -100,6 +147,10 @@ def test_squared_norm_by_hand():
     assert np.isclose(estimate, np.mean(pairs), atol=1e-14)
     assert error > 0
     assert squared_norm(np.ones((4, 2, 2))) == (4.0, 0.0)
+    assert squared_norm(np.array([[1.0], [3.0]]))[0] == 3
+    two = 2 + np.array([[1.0], [-1.0]] * 3)  # variance 6 / 5, and 4 times it along the mean, less noise
+    expected = np.sqrt((4 * (4 - 1.2**2 / 6) + 2 * 1.2**2 / 5) / 6)
+    assert np.isclose(squared_norm(two)[1], expected, rtol=1e-12)
     plus_and_minus = np.array([[1.0], [-1.0]] * 3)  # no mean, variance 6 / 5
     assert np.isclose(squared_norm(plus_and_minus)[1], np.sqrt(2 * 1.2**2 / (6 * 5)), rtol=1e-12)
 
@@ -118,6 +169,14 @@ def test_returns_of_a_deterministic_chain():
     windows = Windows(np.array([0, 0]), np.array([[0, 1, 0], [1, 0, 1]]), np.full(2, 0.5))
     seen = tasks.returns(windows, np.random.default_rng(0), horizon=60)
     assert np.allclose(seen, process.value()[[1, 0]], rtol=0, atol=1e-15)
+    assert np.allclose(tasks.returns(windows, np.random.default_rng(0), 2), [-2 + 0.5, 1 - 1.0])
+
+
+def test_returns_are_cut_off_after_60_rewards_if_nothing_else_is_asked():
+    """Of a reward that is always 1."""
+    tasks = TaskDistribution([mrp.MarkovRewardProcess(np.eye(1), np.ones(1), 0.9)], np.eye(1))
+    seen = tasks.returns(tasks.enumerate(1), np.random.default_rng(0))
+    assert np.allclose(seen, 10 * (1 - 0.9**60), rtol=1e-13)
 
 
 RNG = np.random.default_rng(0)
@@ -162,6 +221,11 @@ def test_refuses_tasks(processes, features, message):
         (lambda: TASKS.enumerate(19), r"num_transitions is 19; 1 x 2\^21 windows are more than"),
         (lambda: TASKS.returns(TASKS.enumerate(1), RNG, 0), "horizon is 0; it must be at least 1"),
         (lambda: own_entries(0), "num_features is 0; it must be at least 1"),
+        (lambda: squared_norm(np.ones(3)), r"updates has shape \(3,\)"),
+        (
+            lambda: construction_gradient(np.eye(2), np.array([0, 1]), np.ones(1), 0.5, 0),
+            "num_layers is 0; it must be",
+        ),
         (lambda: squared_norm(np.ones((1, 3))), r"updates has shape \(1, 3\); it must be \(B, ...\)"),
         (lambda: squared_norm(np.array([[1.0], [np.inf]])), r"updates\[1, 0\] is inf"),
     ],
@@ -169,6 +233,18 @@ def test_refuses_tasks(processes, features, message):
 def test_refuses_windows(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.bad_input
+def test_refuses_a_gradient_that_overflows():
+    """Without rewards all values are 0, but their slopes grow with the powers of an entry of 1e200."""
+    value, score = softmax_td_weights(2)
+    value[-1, -1] = 1e200
+    silent = TaskDistribution([mrp.MarkovRewardProcess(np.full((2, 2), 0.5), np.zeros(2), 0.5)], np.eye(2))
+    with pytest.raises(
+        ValueError, match="num_layers is 3; at these weights a gradient leaves float64's range"
+    ):
+        neu_terms(silent, silent.enumerate(2), value, score, 3)
 
 
 @pytest.mark.bad_input

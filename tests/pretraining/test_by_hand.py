@@ -1,9 +1,10 @@
 """The derivative by hand against autograd through the layers, for every shape of weights and features."""
 
+import numpy as np
 import pytest
 import torch
 
-from icrl.pretraining.by_hand import QueryValue
+from icrl.pretraining.by_hand import QueryValue, attention
 from icrl.pretraining.forward import table_layers, tables
 
 
@@ -28,3 +29,13 @@ def test_value_and_derivatives_are_those_of_the_layers(shared, one_hot):
     assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
     slopes = [torch.autograd.grad((x * weight).sum(), (rows, scores)) for x in (wanted, found)]
     assert all(torch.allclose(x, y, rtol=1e-11, atol=1e-12) for x, y in zip(*slopes, strict=True))
+
+
+def test_scores_that_would_overflow():
+    """Scores in the thousands: the largest decides, in each listener's own row."""
+    scores = torch.tensor([[2000.0, 0, -900], [-3000, -3001, -3002], [0, 1500, 1500]], dtype=torch.float64)
+    visits = torch.tensor([2.0, 1, 3], dtype=torch.float64)
+    found = attention(scores.numpy()[None, :, :, None, None], visits.numpy()[:, None, None])[0, :, :, 0, 0]
+    shares = visits * torch.tensor([1, np.exp(-1), np.exp(-2)])
+    wanted = torch.stack([torch.eye(3).double()[0], shares / shares.sum(), torch.tensor([0, 0.25, 0.75])])
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)

@@ -6,12 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from literal_pretraining import forward, prompt
 
 from icrl.pretraining import emergence
-from icrl.pretraining.tasks import (
-    Configuration,
-    random_worlds,
-)
+from icrl.pretraining.tasks import Configuration, draw_tasks, random_worlds
 
 SMALL = Configuration(num_layers=3, num_transitions=12, num_seeds=2, num_prompts=5, num_steps=120)
 
@@ -21,19 +19,21 @@ def generator(seed=0):
 
 
 def test_attention_between_states_and_its_focus():
-    _, score = emergence.construction(SMALL)
-    attention = emergence.state_attention(SMALL, score)[0, 0]
-    own, other = np.exp(4) / (np.exp(4) + 3), 1 / (np.exp(4) + 3)
-    expected = torch.full((4, 4), other, dtype=torch.float64).fill_diagonal_(own)
+    c, e = replace(SMALL, inverse_temperature=2.0), np.exp(2)
+    _, score = emergence.construction(c)
+    attention = emergence.state_attention(c, score)[0, 0]
+    expected = torch.full((4, 4), 1 / (e + 3), dtype=torch.float64).fill_diagonal_(e / (e + 3))
     assert torch.allclose(attention, expected, rtol=0, atol=1e-12)
     lopsided = score.clone()
     lopsided[..., 0, 1] = 1.0  # source 0 scores for listener 1
-    row = emergence.state_attention(SMALL, lopsided)[0, 0]
-    assert torch.allclose(row.sum(-1), torch.ones(4, dtype=torch.float64))
-    assert row[1, 0] > 0.4
-    assert row[0, 1] < 0.05
-    mixed = 0.3 * torch.eye(4) + 0.7 / 4
-    assert abs(emergence.focus(mixed) - 0.3) < 1e-6
+    expected[1] = torch.tensor([e, e, 1, 1]) / (2 * e + 2)
+    found = emergence.state_attention(c, lopsided)[0, 0]
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+    mixed = torch.stack([m * torch.eye(4) + (1 - m) / 4 for m in (0.3, 1, 0.6)])
+    mixed[2, :2] = mixed[2, :2].flip(0)  # half of the states hear another one instead
+    for batch in ((3,), (2, 3), (1, 2, 3)):
+        focus = emergence.focus(mixed.expand(*batch, 4, 4))
+        assert torch.allclose(focus, torch.tensor([0.3, 1, 0.2]).expand(batch), atol=1e-6)
 
 
 def test_polynomial_of_full_degree_is_exact():
@@ -42,6 +42,16 @@ def test_polynomial_of_full_degree_is_exact():
     coefficients = emergence.best_polynomial(worlds, 0.9, 4)
     value = emergence.krylov(*worlds, 0.9, 4) @ coefficients
     assert torch.allclose(value, worlds.value(0.9), rtol=0, atol=1e-8)
+
+
+def test_powers_of_a_chain_in_any_batch():
+    worlds = random_worlds("random", (2, 3), 4, generator())
+    found = emergence.krylov(*worlds, 0.7, 3)
+    for index in ((), (1,), (1, 2)):
+        chain, reward = (x[index] for x in worlds)
+        powers = [0.7**k * (torch.linalg.matrix_power(chain, k) @ reward[..., None]) for k in range(3)]
+        assert torch.allclose(found[index], torch.cat(powers, -1))
+        assert torch.allclose(emergence.krylov(chain, reward, 0.7, 3), found[index])
 
 
 TINY = Configuration(num_layers=2, num_transitions=8, num_seeds=2, num_prompts=4, num_steps=150)
@@ -74,6 +84,42 @@ def test_refuses_weights_that_do_not_fit_the_prompt(value, score, message):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[..., :6, :6], "for 4 features and 2 layers it must be"),
+        (
+            lambda x: x.expand(3, 1, 7, 7),
+            r"value_weights has shape \(3, 1, 7, 7\); .* \(1 or 2, seeds, 7, 7\)",
+        ),
+        (lambda x: x.expand(1, 3, 7, 7), "value_weights holds 3 seeds, tasks 2; they must agree"),
+    ],
+)
+def test_refuses_weights_that_fit_each_other_but_not_the_tasks(change, message):
+    tasks = draw_tasks(TINY, (2, 3), generator())
+    for call in (emergence.state_values, emergence.query_values, emergence.on_exact_chain):
+        with pytest.raises(ValueError, match=message):
+            call(TINY, change(VALUE), change(SCORE), tasks)
+        for seeds in (1, 2):  # one for all, or one each
+            for layers in (1, 2):
+                weights = (x.expand(layers, seeds, 7, 7) for x in (VALUE, SCORE))
+                assert call(TINY, *weights, tasks).isfinite().all()
+    with pytest.raises(ValueError, match=r"score_weights has shape \(1, 1, 6, 6\); it must end in 7, S \+ 3"):
+        emergence.state_attention(TINY, SCORE[..., :6, :6])
+
+
+@pytest.mark.bad_input
+def test_refuses_values_of_other_tasks_and_no_tasks():
+    for values in (torch.zeros(1, 4, 4), torch.zeros(1, 3, 3), torch.zeros(2, 3, 4)):
+        with pytest.raises(ValueError, match=r"values has shape .*; it must be \(1, 3, 4\)"):
+            emergence.at_query(values.double(), TASKS)
+    with pytest.raises(ValueError, match=r"values has shape \(2, 4\); its last axis must be 3"):
+        emergence.fitted_response(TINY, torch.zeros(2, 4).double(), TASKS)
+    with pytest.raises(ValueError, match="num_tasks is 0; it must be at least 1"):
+        emergence.fresh_tasks(TINY, 0, generator())
+
+
+@pytest.mark.bad_input
 def test_refuses_tables_need_masks():
     with pytest.raises(ValueError, match="entries outside the masks"):
         emergence.state_values(TINY, VALUE + 1, SCORE, TASKS)
@@ -90,6 +136,10 @@ def test_refuses_attention_between_states_needs_one_hot_features():
 def test_refuses_coefficients():
     with pytest.raises(ValueError, match=r"coefficients has shape \(2, 2\)"):
         emergence.horner_rows(torch.eye(2))
+    with pytest.raises(ValueError, match=r"coefficients has shape \(0,\)"):
+        emergence.horner_rows(torch.zeros(0))
+    with pytest.raises(ValueError, match=r"coefficients\[1\] is inf"):
+        emergence.horner_rows(torch.tensor([1.0, torch.inf]))
 
 
 def three_steps():
@@ -259,6 +309,52 @@ def test_response_of_smooth_attention():
         powers = [np.linalg.matrix_power(0.8 * chain, k) @ varying for k in range(3)]
         expected = found.coefficients.numpy() @ powers + 2 * found.mean_gain
         np.testing.assert_allclose(plain(rows, heard, varying + 2, chain, 0.8, 3), expected, atol=1e-12)
+
+
+def test_response_of_sharp_attention_and_rows_made_for_a_polynomial():
+    """Focus 1 unless said otherwise; Horner's rows give the polynomial back."""
+    coefficients = torch.tensor([2.0, -3, 0.5, 4], dtype=torch.float64)
+    rows = emergence.horner_rows(coefficients)
+    assert rows.tolist() == [[4, 1, -1], [0.5, 1, -1], [-3, 1, -1], [2, 1, -1]]
+    found = emergence.response(rows, 4, discount=0.7)
+    np.testing.assert_allclose(found.coefficients, coefficients, atol=1e-12)
+    assert found.mean_gain == pytest.approx(2 - 3 * 0.7 + 0.5 * 0.49 + 4 * 0.343)
+
+
+def test_fitted_response_by_another_least_squares():
+    """Of a polynomial, which it finds whole, and of noise, of which a share is explained."""
+    tasks, rng = emergence.fresh_tasks(ODD, 40, generator(8)), np.random.default_rng(9)
+    columns = np.zeros((40, 4))
+    for i in range(40):
+        reward, share, seen, query = context_of(tasks, i)
+        term = (reward - share @ reward) * (share > 0)
+        for k in range(3):
+            columns[i, k], term = term[query], 0.8 * seen @ term
+        columns[i, 3] = share @ reward
+    values = np.stack([columns @ [1, 0.5, -2, 3], rng.normal(size=40)])
+    responses, explained = emergence.fitted_response(ODD, torch.from_numpy(values), tasks)
+    for said, response, part in zip(values, responses, explained, strict=True):
+        best, (left,), *_ = np.linalg.lstsq(columns, said, rcond=None)
+        _, (alone,), *_ = np.linalg.lstsq(columns[:, 3:], said, rcond=None)
+        np.testing.assert_allclose([*response.coefficients, response.mean_gain], best, atol=1e-10)
+        assert part.item() == pytest.approx(1 - left / alone, abs=1e-10)
+    np.testing.assert_allclose(responses[0].coefficients, [1, 0.5, -2], atol=1e-10)
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linear"])
+def test_values_of_free_weights_are_those_of_the_tokens(attention):
+    """Written out, prompt by prompt; the squared error is that of the true value of the query."""
+    c = replace(ODD, attention=attention)
+    tasks = emergence.fresh_tasks(c, 4, generator(10))
+    value, score = 0.3 * torch.randn(2, 3, 2, 8, 8, generator=generator(11), dtype=torch.float64)
+    found, errors = (f(c, value, score, tasks) for f in (emergence.query_values, emergence.squared_errors))
+    for seed in range(2):
+        for i in range(4):
+            tokens = prompt(tasks.features[0, 0], tasks.states[0, i], tasks.worlds.reward[0, i])
+            wanted = forward(value[:, seed], score[:, seed], tokens, 0.8, 3, attention)
+            assert found[seed, i].item() == pytest.approx(wanted.item(), rel=1e-9)
+            truth = tasks.worlds.value(0.8)[0, i, tasks.states[0, i, -1]]
+            assert errors[seed, i].item() == pytest.approx((wanted - truth).item() ** 2, rel=1e-9)
 
 
 @pytest.mark.bad_input

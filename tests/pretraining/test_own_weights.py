@@ -1,6 +1,6 @@
 """Two trainings that differ in nothing but whether the layers stay alike."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -20,6 +20,15 @@ def test_both_begin_as_one_network_and_see_the_same_worlds():
     assert torch.equal(shared.losses[0][0], own.losses[0][0])
     assert not torch.equal(shared.losses[0][1], own.losses[0][1])
     assert not torch.equal(own.free[0][0], own.free[0][1])
+    assert (shared.step, own.step, len(own.losses[0])) == (2, 2, 2)
+    assert not any(x.requires_grad for x in own.kept[0])
+    stated = trained_from_one_start(replace(SHORT, weights="per-layer"), "shared", 3)  # does not matter
+    assert all(torch.equal(x, y) for x, y in zip(stated.free, shared.free, strict=True))
+
+
+def test_fresh_tasks_of_the_table_are_apart_from_those_of_training():
+    """A million apart, as when book/data/own-weights.csv was made."""
+    assert TESTED == 1_000_000
 
 
 def test_rows():

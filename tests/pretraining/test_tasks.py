@@ -132,7 +132,11 @@ SMALL = Configuration(num_layers=2, num_transitions=8, num_seeds=2, num_prompts=
         ({"num_layers": 0}, "num_layers is 0; it must be at least 1"),
         ({"num_states": 1}, "num_states is 1; it must be at least 2"),
         ({"num_seeds": 2.0}, "num_seeds is 2.0; it must be an integer"),
-        ({"num_features": 0}, "num_features is 0"),
+        ({"num_features": 0}, "num_features is 0; it must be at least 1"),
+        ({"num_transitions": 0}, "num_transitions is 0; it must be at least 1"),
+        ({"num_seeds": 0}, "num_seeds is 0; it must be at least 1"),
+        ({"num_prompts": 0}, "num_prompts is 0; it must be at least 1"),
+        ({"num_steps": 0}, "num_steps is 0; it must be at least 1"),
         ({"inverse_temperature": -1.0}, "inverse_temperature is -1; it must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; it must be finite"),
         ({"initial_scale": 0.0}, "initial_scale is 0; it must be positive"),
@@ -183,11 +187,48 @@ def test_refuses_a_discount_that_the_dtype_cannot_solve():
     """Three digits are left at a thousand times the dtype's spacing, and not just beyond."""
     worlds = random_worlds("random", (2,), 3, generator())
     assert worlds.value(1 - 5e-13).isfinite().all()
+    assert worlds.value(1 - 2000 * 2.0**-52).isfinite().all()  # exactly there
     with pytest.raises(ValueError, match=r"discount is 1 - 4e-13; it must be at most 1 - 4\.44e-13"):
         worlds.value(1 - 4e-13)
     single = worlds._replace(transition=worlds.transition.float(), reward=worlds.reward.float())
     with pytest.raises(ValueError, match=r"discount is 1 - 0\.0001"):
         single.value(1 - 1e-4)
+
+
+def test_a_draw_of_zero_counts_as_half_the_smallest_other_one(monkeypatch):
+    """Which is 2^-24 in float32, and is left as it is."""
+    for draw in (0.0, 2.0**-24, 0.25):
+        monkeypatch.setattr(tasks, "_uniform", lambda shape, *_, draw=draw: torch.full(shape, draw))
+        onward = random_worlds("loop", (2,), 3, generator(), torch.float32).transition[:, 2, 0]
+        assert (onward == max(draw, 2.0**-25)).all()
+
+
+def test_same_generator_same_tasks():
+    """Worlds, trajectories and features; another generator, others."""
+    c = replace(SMALL, num_features=3)
+    one, again, other = (draw_tasks(c, (2, 3), generator(k)) for k in (1, 1, 2))
+    for x, y, z in zip(*((t.features, *t.worlds, t.states) for t in (one, again, other)), strict=True):
+        assert torch.equal(x, y)
+        assert not torch.equal(x, z)
+
+
+def test_exact_values_for_any_batch():
+    """By a long sum of discounted rewards; one world, and a batch of two axes."""
+    worlds = random_worlds("boyan", (2, 3), 4, generator())
+    total, term = torch.zeros(2, 3, 4), worlds.reward
+    for _ in range(200):
+        total, term = total + term, 0.8 * (worlds.transition @ term[..., None])[..., 0]
+    assert torch.allclose(worlds.value(0.8), total, rtol=0, atol=1e-12)
+    assert torch.allclose(tasks.Worlds(*(x[1, 2] for x in worlds)).value(0.8), total[1, 2], atol=1e-12)
+
+
+def test_the_smallest_of_everything():
+    """One of each, two states; counts of a world with one state."""
+    ones = dict.fromkeys(("num_layers", "num_transitions", "num_features", "num_seeds", "num_prompts"), 1)
+    drawn = draw_tasks(Configuration(num_states=2, num_steps=1, **ones), (1,), generator())
+    assert drawn.states.shape == (1, 3)
+    assert drawn.features.shape == (1, 2, 1)
+    assert transition_counts(torch.zeros(2, 4, dtype=torch.long), 1).flatten().tolist() == [3, 3]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -208,3 +249,7 @@ def test_defaults_are_the_live_run_of_the_chapter():
 def test_refuses_states_that_are_none():
     with pytest.raises(ValueError, match="states holds 0 to 3; num_states is 3, they end at 2"):
         transition_counts(torch.tensor([[0, 3], [1, 2]]), 3)
+    with pytest.raises(ValueError, match="states holds -1 to 2; num_states is 3, they end at 2"):
+        transition_counts(torch.tensor([[0, -1], [1, 2]]), 3)
+    with pytest.raises(ValueError, match="num_states is 0; it must be at least 1"):
+        transition_counts(torch.tensor([[0, 0], [0, 0]]), 0)

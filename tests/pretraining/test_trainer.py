@@ -50,6 +50,37 @@ def test_same_updates_as_the_literal_trainer(attention, masks, weights, num_feat
     assert torch.allclose(trainer.losses[0], expected_losses, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("masks", ["paper", "free"])
+def test_weights_are_those_of_one_layer_or_of_each(masks, monkeypatch):
+    """Whole matrices; rows are what the last row of V reads; records are data, without a graph."""
+    monkeypatch.setattr(trainer, "CHUNK", 2)
+    for weights, count in (("shared", 1), ("per-layer", 3)):
+        c = replace(SMALL, masks=masks, weights=weights, num_steps=3, num_features=2)
+        run = pretrain(c, generator())
+        assert run.value_weights.shape == run.score_weights.shape == (3, count, 2, 5, 5)
+        assert run.steps.tolist() == [0, 2, 3]
+        assert torch.equal(run.rows, run.value_weights[:, :, :, 4, 2:])
+        assert not torch.equal(run.value_weights[0], run.value_weights[1])
+        assert not torch.equal(run.value_weights[1], run.value_weights[2])
+        assert not any(x.requires_grad for x in run)
+
+
+def test_two_steps_have_features_of_their_own():
+    """As a last chunk of two has: what is predicted at the second is from its own worlds."""
+    c = replace(SMALL, num_features=3, attention="linear")
+    tasks = draw_tasks(c, (2, 2, 5), generator())
+    weights = [0.3 * torch.randn(1, 2, *shape, generator=generator(1)).double() for shape in ((3,), (3, 3))]
+    for i, (predict, target) in enumerate(trainer.objectives(c, tasks)):
+        alone = tasks._replace(
+            features=tasks.features[i : i + 1],
+            worlds=type(tasks.worlds)(*(x[i : i + 1] for x in tasks.worlds)),
+            states=tasks.states[i : i + 1],
+        )
+        ((own, aim),) = trainer.objectives(c, alone)
+        assert torch.allclose(predict(*weights), own(*weights))
+        assert torch.allclose(target(*weights), aim(*weights))
+
+
 def copy_of(source):
     result = torch.Generator()
     result.set_state(source.get_state())
@@ -98,8 +129,9 @@ def test_monte_carlo_target_is_the_return():
     assert abs(errors.mean()) < 4 * errors.std() / 20000**0.5
 
 
-def test_no_step_at_all():
+def test_no_step_at_all(capsys):
     run = pretrain(SMALL, generator(), until=0)
+    assert capsys.readouterr().err == ""  # no bar unless asked for
     assert run.steps.tolist() == [0]
     assert run.losses.shape == (0, 2)
 
@@ -124,7 +156,9 @@ def test_runs_on_cuda():
 def test_training_helps_and_progress_shows(capsys):
     c = replace(SMALL, num_prompts=64, num_steps=400)
     run = pretrain(c, generator(), progress=True)
-    assert "400/400" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "400/400" in shown
+    assert f"loss={run.losses[-1].mean():.4f}" in shown
     tasks = emergence.fresh_tasks(c, 1000, generator(1))
     weights = zip(run.value_weights[[0, -1]], run.score_weights[[0, -1]], strict=True)
     before, after = (emergence.squared_errors(c, *w, tasks).mean(-1) for w in weights)
@@ -168,3 +202,35 @@ def test_refuses_a_file_that_is_no_checkpoint(tmp_path):
     path.write_text("hello")
     with pytest.raises(ValueError, match=r"checkpoint run.pt cannot be read"):
         pretrain(TINY, torch.Generator(), checkpoint=path)
+    torch.save(TINY, path)  # an object, whose loading would run its code
+    with pytest.raises(ValueError, match=r"checkpoint run.pt cannot be read"):
+        pretrain(TINY, torch.Generator(), checkpoint=path)
+
+
+@pytest.mark.bad_input
+def test_refuses_to_stop_before_the_start():
+    with pytest.raises(ValueError, match="until is -1; it must be at least 0"):
+        pretrain(TINY, torch.Generator(), until=-1)
+
+
+@pytest.mark.bad_input
+def test_refuses_losses_a_million_times_what_rewards_allow():
+    """From 10^6 / (1 - gamma)^2 on; the first such step is named, and the start where it was so."""
+    runner = Trainer(replace(TINY, discount=0.75), torch.Generator(), torch.float64)
+    runner.step, losses = 10, torch.zeros(4, 2).double()
+    losses[1:, 1] = losses[3, 0] = 16e6 - 1
+    runner._refuse_divergence(losses)
+    losses[2, 1] = 16e6
+    with pytest.raises(
+        ValueError, match=r"at step 8 the loss of seed 1 is 1\.6e\+07.* a smaller one is the us"
+    ):
+        runner._refuse_divergence(losses)
+    losses[1, 0] = torch.nan
+    with pytest.raises(ValueError, match="at step 7 the loss of seed 0 is nan"):
+        runner._refuse_divergence(losses)
+    runner.step = 3  # the same, two steps after the second
+    with pytest.raises(ValueError, match=r"at step 0 .* initial_scale 0.03 is too large"):
+        runner._refuse_divergence(losses)
+    runner.step = 4
+    with pytest.raises(ValueError, match=r"at step 1 .* a smaller one is the usual cure"):
+        runner._refuse_divergence(losses)

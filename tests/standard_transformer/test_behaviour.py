@@ -167,6 +167,79 @@ def test_paired_interval_is_of_the_difference():
     assert abs(half[1] - 1.96 / 100) < 1e-3
 
 
+@pytest.mark.parametrize("shape", [(7,), (2, 7), (2, 3, 7)])
+def test_pairs_by_hand(shape):
+    """Of any number of networks: mean and half-width over the worlds, along the last axis."""
+    rng = np.random.default_rng(0)
+    errors, rival = rng.exponential(size=shape), rng.exponential(size=7)
+    mean, half = paired(torch.from_numpy(errors), torch.from_numpy(rival))
+    gaps = (errors - rival).reshape(-1, 7)
+    np.testing.assert_allclose(mean.flatten(), [sum(gap) / 7 for gap in gaps])
+    wanted = [1.96 * np.sqrt(sum((gap - gap.mean()) ** 2) / 6 / 7) for gap in gaps]
+    np.testing.assert_allclose(half.flatten(), wanted)
+    nobody = paired(torch.from_numpy(errors), torch.full((7,), torch.nan))
+    assert all(x.isnan().all() and x.shape == shape[:-1] for x in nobody)
+
+
+@pytest.mark.bad_input
+def test_refuses_what_cannot_be_paired():
+    for errors, rival in ((torch.ones(()), torch.ones(1)), (torch.ones(2, 0), torch.ones(0))):
+        with pytest.raises(ValueError, match=r"rival has shape .*; pair the same"):
+            paired(errors, rival)
+    with pytest.raises(ValueError, match=r"errors\[1\] is nan"):
+        paired(torch.tensor([1.0, torch.nan]), torch.ones(2))
+
+
+@pytest.mark.bad_input
+def test_refuses_contexts_whose_powers_are_all_the_same():
+    """Where every step returns to its state, P^j is I for all j."""
+    prompts = SETTING.draw((3,), generator())
+    prompts = prompts._replace(counts=8 * torch.eye(5).double().expand(3, 5, 5))
+    with pytest.raises(ValueError, match="prompts gives a linear system of condition"):
+        behaviour.coefficients(torch.ones(3, 5, 5).double(), prompts, 0.5)
+
+
+def test_swap_of_contexts_with_little_choice():
+    """One state with two successors, whose counts are exchanged; none, and nothing changes."""
+    prompts = SETTING.draw((3,), generator())
+    counts = torch.eye(5).double().roll(1, 1).repeat(3, 1, 1) * 8
+    counts[0, 3] = torch.tensor([0, 2, 0, 1, 5])
+    counts[2, 0] = torch.tensor([0, 0, 6, 1, 0])
+    wanted = counts.clone()
+    wanted[0, 3] = torch.tensor([0, 5, 0, 1, 2])
+    wanted[2, 0] = torch.tensor([0, 0, 1, 6, 0])
+    for k in range(5):
+        assert torch.equal(swapped(prompts._replace(counts=counts), generator(k)).counts, wanted)
+
+
+def test_swap_draws_among_all_states_with_two_successors():
+    prompts = SETTING.draw((1,), generator())
+    counts = torch.tensor(
+        [[3, 1, 0, 0, 0], [0, 8, 0, 0, 0], [0, 0, 2, 2, 0], [0, 9, 0, 1, 4], [0, 0, 0, 0, 3]]
+    )
+    counts = counts.double().expand(600, 5, 5)
+    changed = (swapped(prompts._replace(counts=counts), generator(1)).counts != counts).any(-1).sum(0)
+    assert changed[[1, 2, 4]].tolist() == [0, 0, 0]  # the third exchanges equal counts
+    assert (changed[[0, 3]] - 200).abs().max() < 60
+
+
+def test_slopes_by_hand():
+    """Two networks, three predictions: one number for all worlds and states."""
+    prompts = SETTING.draw((4,), generator())
+    moved, predicted = (torch.randn(k, 4, 5, generator=generator(k)).double() for k in (2, 3))
+    found, visits = slopes(moved, predicted, prompts), prompts.counts.sum(-1)
+    assert found.shape == (2, 3)
+    for e in range(2):
+        for k in range(3):
+            by_hand = (visits * moved[e] * predicted[k]).sum() / (visits * predicted[k] ** 2).sum()
+            assert found[e, k].item() == pytest.approx(by_hand.item())
+    predicted[1] = 0
+    with pytest.raises(ValueError, match=r"predicted\[1\] is 0 everywhere"):
+        slopes(moved, predicted, prompts)
+    predicted[1, 2, 3] = 1e-3  # one entry is enough
+    assert slopes(moved, predicted, prompts).isfinite().all()
+
+
 def test_squared_errors_count_visits(networks):
     prompts = SETTING.draw((5,), generator())
     found = squared_errors(SETTING, networks, prompts)

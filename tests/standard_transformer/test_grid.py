@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from icrl.standard_transformer import CELLS, FACTORS, network_rows, tasks
+from icrl.standard_transformer import CELLS, FACTORS, Run, grid, network_rows, tasks
 from icrl.standard_transformer.grid import seeded
 
 ROOT = Path(__file__).parents[2]
@@ -19,11 +19,11 @@ def table(part=""):
 
 
 def test_grid():
-    grid = tasks()
-    assert list(grid)[: len(CELLS)] == [f"{cell}, L 3" for cell in CELLS]
-    assert all(grid[f"{cell}, L {depth}"].num_layers == depth for cell in CELLS for depth in (1, 2, 3, 4))
-    assert all(grid[name].num_seeds == 1 for name in FACTORS)
-    assert {s.num_seeds for name, s in grid.items() if name not in FACTORS} == {5}
+    runs = tasks()
+    assert list(runs)[: len(CELLS)] == [f"{cell}, L 3" for cell in CELLS]
+    assert all(runs[f"{cell}, L {depth}"].num_layers == depth for cell in CELLS for depth in (1, 2, 3, 4))
+    assert all(runs[name].num_seeds == 1 for name in FACTORS)
+    assert {s.num_seeds for name, s in runs.items() if name not in FACTORS} == {5}
 
 
 def test_cells_and_factors_are_what_they_are_called():
@@ -31,16 +31,16 @@ def test_cells_and_factors_are_what_they_are_called():
         kind, discount, length = name.split()
         assert (setting.kinds, setting.discount) == ((kind,), float(discount))
         assert setting.num_transitions == int(length)
-    grid, base = tasks(), replace(CELLS["boyan .5 160"], num_seeds=1)
+    runs, base = tasks(), replace(CELLS["boyan .5 160"], num_seeds=1)
     said = {"loops": {"kinds": ("loop",)}, "dense": {"kinds": ("random",)}, "loss td": {"loss": "td"}}
     said |= {"mixed": {"kinds": ("boyan", "loop", "random")}, "loss monte-carlo": {"loss": "monte-carlo"}}
     said |= {"ten states": {"num_states": 10, "num_names": 10}, "six layers": {"num_layers": 6}}
     said |= {"discount .9": {"discount": 0.9}, "discount .99": {"discount": 0.99}}
     said |= {"gaussian": {"gaussian": True, "num_names": 8}, "short": {"num_transitions": 40}}
-    assert {name: grid[name] for name in FACTORS} == {
+    assert {name: runs[name] for name in FACTORS} == {
         n: replace(base, **change) for n, change in said.items()
     }
-    assert list(grid)[-2:] == ["loop .9 160, L 4", "boyan .9 40, L 4"]  # the dearest come last
+    assert list(runs)[-2:] == ["loop .9 160, L 4", "boyan .9 40, L 4"]  # the dearest come last
 
 
 @pytest.mark.bad_input
@@ -64,6 +64,29 @@ def test_a_run_depends_on_its_arguments_alone():
     first = network_rows(**options)
     assert repr(network_rows(**options)) == repr(first)
     assert repr(network_rows(**options | {"root": 1})) != repr(first)
+
+
+@pytest.mark.parametrize(("asked", "trained"), [({}, 1), ({"num_seeds": 3}, 3)])
+def test_a_run_trains_what_is_asked_and_measures_that(asked, trained, monkeypatch):
+    """Each part from its own source of randomness; rows say which table they belong to."""
+    told = []
+
+    def train(setting, generator):
+        told.append((setting, generator.initial_seed()))
+        return Run(setting, torch.zeros(1, 2), torch.zeros(0, 1))
+
+    def measured(name, run, generator, worlds):
+        told.append((name, run.setting, run.parameters.tolist(), generator.initial_seed(), worlds))
+        return {"runs": [{"seed": 0}], "heads": [{"seed": 0, "head": 1}]}
+
+    monkeypatch.setattr(grid, "train", train)
+    monkeypatch.setattr(grid, "measured", measured)
+    rows = network_rows(run="loops", root=7, steps=5, prompts=2, worlds=20, device="cpu", **asked)
+    assert rows == [{"table": "runs", "seed": 0}, {"table": "heads", "seed": 0, "head": 1}]
+    setting = replace(tasks()["loops"], num_steps=5, num_prompts=2, num_seeds=trained)
+    training, measuring = (seeded("loops", x, 7).initial_seed() for x in ("training", "measuring"))
+    assert told == [(setting, training), ("loops", setting, [[0, 0]], measuring, 20)]
+    assert seeded("loops", "training").initial_seed() == seeded("loops", "training", 0).initial_seed()
 
 
 @pytest.mark.parametrize("part", TABLES)

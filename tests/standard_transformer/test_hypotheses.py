@@ -16,6 +16,7 @@ from icrl.standard_transformer import (
     combination,
     empirical,
     fit_rivals,
+    one_prompt,
     paired,
     priced,
     rival_operators,
@@ -168,6 +169,101 @@ def test_coefficients_of_known_operators(num_layers):
     assert abs(explained - 1) < 1e-9
     fitted, _ = coefficients(combination(priced(num_layers), model, 0.9), prompts, 0.9)
     assert torch.allclose(fitted[-1], torch.ones(()).double())
+
+
+@pytest.mark.parametrize(("discount", "name"), [(1.0, "1"), (-0.5, "-0.5")])
+def test_refuses_a_discount_at_which_there_is_no_price(discount, name):
+    prompts = Setting(num_transitions=20).draw((2,), generator())
+    model = empirical(prompts.counts)
+    for call in (
+        lambda: basis(model, discount, 1),
+        lambda: td(2, discount),
+        lambda: certainty_equivalence(model, discount),
+        lambda: add_k(prompts.counts, discount, 1.0),
+        lambda: bayes(prompts, "boyan", discount, generator()),
+    ):
+        with pytest.raises(ValueError, match=rf"discount is {name}; it must lie in \[0, 1\)"):
+            call()
+
+
+def test_refuses_counts_of_nothing():
+    prompts = Setting(num_transitions=20).draw((2,), generator())
+    with pytest.raises(ValueError, match="degree is -1; it must be at least 0"):
+        basis(empirical(prompts.counts), 0.5, -1)
+    with pytest.raises(ValueError, match="num_draws is 0; it must be at least 1"):
+        bayes(prompts, "boyan", 0.5, generator(), 0)
+    assert bayes(prompts, "boyan", 0.5, generator(), 1).shape == (2, 5, 5)
+    assert basis(empirical(prompts.counts), 0.5, 0).shape == (2, 2, 5, 5)
+
+
+def test_rivals_by_name():
+    """Every one is the matrix that its name says; three layers unless another number is given."""
+    prompts, others = (LAW.draw((n,), generator(n)) for n in (30, 40))
+    rivals = fit_rivals(others, 0.8)
+    found = rival_operators(prompts, 0.8, rivals, generator(1), kind="boyan")
+    model = empirical(prompts.counts)
+    wanted = {"price": model.mean / (1 - 0.8), "td 3": combination(td(3, 0.8), model, 0.8)}
+    wanted |= {f"priced {k}": combination(priced(k), model, 0.8) for k in (1, 2, 3)}
+    best = {degree: best_linear(others, 0.8, degree) for degree in (0, 1, 2, 4)}
+    wanted |= {f"linear {degree}": combination(c, model, 0.8) for degree, c in best.items()}
+    wanted["certainty equivalence"] = certainty_equivalence(model, 0.8)
+    wanted["add-k"] = add_k(prompts.counts, 0.8, best_k(others, 0.8))
+    wanted["bayes"] = bayes(prompts, "boyan", 0.8, generator(1), 64)
+    assert list(found) == list(wanted)
+    for name, matrix in wanted.items():
+        assert torch.allclose(found[name], matrix, rtol=0, atol=1e-12), name
+    assert list(rival_operators(prompts, 0.8, rivals, generator(1), 5)) == [
+        {"td 3": "td 5"}.get(name, name) for name in wanted if name != "bayes"
+    ]
+    assert priced(2).dtype == td(2, 0.8).dtype == torch.float64
+
+
+def test_operators_in_any_batch():
+    """A context has the same matrices alone and in batches; the oracle's chains are chains."""
+    prompts = LAW.draw((2, 3), generator(5))
+    calls = {
+        "filled": lambda n: empirical(n).filled,
+        "transition": lambda n: empirical(n).transition,
+        "visits": lambda n: empirical(n).visits,
+        "combination": lambda n: combination(torch.tensor([1.0, -2, 3, 0.5]), empirical(n), 0.8),
+        "exact": lambda n: certainty_equivalence(empirical(n), 0.8),
+        "add-k": lambda n: add_k(n, 0.8, 0.5),
+    }
+    for name, call in calls.items():
+        whole = call(prompts.counts)
+        for index in ((1,), (1, 2)):
+            assert torch.allclose(call(prompts.counts[index]), whole[index], rtol=0, atol=1e-12), name
+    for index in ((), (1,), (1, 2)):
+        inverse = bayes(one_prompt(prompts, *index), "boyan", 0.8, generator(), 3)
+        assert inverse.shape == prompts.counts[index].shape
+        assert torch.allclose(inverse.sum(-1), torch.full(inverse.shape[:-1], 1 / (1 - 0.8)).double())
+
+
+def test_best_linear_by_another_least_squares():
+    prompts = LAW.draw((50,), generator(3))
+    for degree in (0, 2):
+        columns, values = [], []
+        for i in range(50):
+            r, p, mean = looped_model(prompts.counts[i].numpy(), prompts.reward[i].numpy())
+            powers = [0.8**j * (np.linalg.matrix_power(p, j) @ r - mean) for j in range(degree + 1)]
+            scale = np.sqrt(prompts.counts[i].sum(1).numpy())
+            columns.append(np.stack([*powers, np.full(5, mean / 0.2)], 1) * scale[:, None])
+            values.append(prompts.value[i].numpy() * scale)
+        best = np.linalg.lstsq(np.concatenate(columns), np.concatenate(values), rcond=None)[0]
+        np.testing.assert_allclose(best_linear(prompts, 0.8, degree), best, rtol=1e-8)
+
+
+def test_best_k_is_a_power_of_two_between_its_limits():
+    """As little as there is where the frequencies are the truth, as much where all rows are uniform."""
+    dense = Setting(kinds=("random",), num_transitions=30)
+    prompts = dense.draw((200,), generator(4))
+    for transition, k in ((empirical(prompts.counts).transition, 2.0**-8), (torch.full((5, 5), 0.2), 8.0)):
+        chain = transition.double().expand(200, 5, 5)
+        value = torch.linalg.solve(torch.eye(5).double() - 0.9 * chain, prompts.reward)
+        assert best_k(prompts._replace(value=value), 0.9) == k
+    chain = (prompts.counts + 0.25) / (prompts.counts + 0.25).sum(-1, keepdim=True)
+    value = torch.linalg.solve(torch.eye(5).double() - 0.9 * chain, prompts.reward)
+    assert best_k(prompts._replace(value=value), 0.9) == 0.25
 
 
 def test_refuses_a_batch_with_one_empty_context():

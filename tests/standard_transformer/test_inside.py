@@ -24,6 +24,7 @@ from icrl.standard_transformer import (
     squared_errors,
     stacked_pass,
 )
+from icrl.standard_transformer.training import for_all_seeds
 
 SETTING = Setting(num_layers=2, num_transitions=40, num_heads=2, width=16, hidden=16)
 
@@ -54,6 +55,54 @@ def test_lens_ends_at_the_network(networks):
             value = network.readout(network.encoder.norm(x))[40:, 0] * SETTING.architecture.output_scale
         miss.append(prompts.weight[i] @ (value - prompts.value[i]) ** 2)
     assert abs(float(torch.stack(miss).mean() - errors[1, 0])) < 1e-10
+
+
+def test_what_a_layer_holds_by_another_least_squares(networks):
+    """Rewards beyond the mean, their look-ahead and the price, rows weighted by visits."""
+    prompts = SETTING.draw((20,), generator(1))
+    _, held = lens(SETTING, networks, prompts)
+    passes = stacked_pass(SETTING.architecture, networks, *compressed(for_all_seeds(prompts, 2)))
+    columns, values, scales = [], [], []
+    for i in range(20):
+        model = empirical(prompts.counts[i])
+        seen, step = (
+            (m @ prompts.reward[i]).numpy() for m in (model.filled, model.transition @ model.filled)
+        )
+        mean = (model.visits @ prompts.reward[i]).item()
+        columns.append(np.stack([seen - mean, 0.5 * (step - mean), np.full(5, mean / 0.5)], 1))
+        scales.append(np.sqrt(prompts.weight[i].numpy()))
+    columns, scales = np.concatenate(columns), np.concatenate(scales)
+    for layer in range(3):
+        for seed in range(2):
+            network = plain_network(SETTING.architecture, networks, seed)
+            with torch.no_grad():
+                values = network.readout(network.encoder.norm(passes.residual[layer, seed]))[..., 0]
+            values = values.flatten().numpy() * 2**0.5  # 1 / sqrt(1 - gamma)
+            best = np.linalg.lstsq(columns * scales[:, None], values * scales, rcond=None)[0]
+            np.testing.assert_allclose(held[layer, seed], best, atol=1e-10)
+
+
+@pytest.mark.parametrize("ridge", [None, 0.5])
+def test_probe_by_hand(ridge):
+    """Ridge regression after what is known was taken out; 1/1000 of the mean square unless said."""
+    rng = np.random.default_rng(2)
+    hidden, target, known = ([rng.normal(size=(n, k)) + 1 for n in (30, 20)] for k in (4, 2, 3))
+    for x, y in zip(hidden, target, strict=True):
+        y += x[:, :2]
+    for given in (known, None):
+        base = given or [np.ones((n, 1)) for n in (30, 20)]
+        rest = []
+        for fit, new in (hidden, target):
+            taken = np.linalg.lstsq(base[0], fit, rcond=None)[0]
+            rest += [fit - base[0] @ taken, new - base[1] @ taken]
+        x, x_new, y, y_new = rest
+        weight = (ridge or 1e-3) * (x**2).sum(0).mean()
+        slope = np.linalg.inv(x.T @ x + weight * np.eye(4)) @ x.T @ y
+        wanted = 1 - ((y_new - x_new @ slope) ** 2).sum(0) / (y_new**2).sum(0)
+        pairs = [tuple(map(torch.from_numpy, pair)) for pair in (hidden, target)]
+        pairs.append(given and tuple(map(torch.from_numpy, given)))
+        found = probe(*pairs, **{} if ridge is None else {"ridge": ridge})
+        np.testing.assert_allclose(found, wanted, rtol=1e-9)
 
 
 def test_probe_finds_what_is_there_and_nothing_else():
@@ -87,11 +136,45 @@ def test_probes_have_their_controls(networks):
     assert (found["shuffled"] < 0.1).all()
     names = inside.nuisances(prompts[0])
     model = empirical(prompts[0].counts)
+    assert (names[..., 0] == 1).all()
+    assert torch.allclose(names[..., 1], (model.filled @ prompts[0].reward[..., None])[..., 0])
     assert torch.allclose(names[..., 2], (prompts[0].weight * prompts[0].reward).sum(-1, keepdim=True))
     aims = inside.probe_targets(prompts[0], 0.5)
     bellman = (model.filled @ prompts[0].reward[..., None])[..., 0]
     bellman = bellman + 0.5 * (model.transition @ aims[..., :1])[..., 0]
     assert torch.allclose(aims[..., 0], bellman)
+    for k in (1, 2):
+        before = model.filled @ prompts[0].reward[..., None] if k == 1 else aims[..., 1:2]
+        assert torch.allclose(aims[..., k], (model.transition @ before)[..., 0])
+
+
+def test_probes_are_those_of_every_layer_and_network(networks, monkeypatch):
+    """Fitted on the first worlds, tested on the others; the shuffle exchanges whole worlds."""
+    prompts = tuple(SETTING.draw((n,), generator(n)) for n in (12, 9))
+    calls = []
+    monkeypatch.setattr(inside, "probe", lambda *x: calls.append(x) or probe(*x))
+    found = probes(SETTING, networks, prompts, generator(5))
+    g = generator(5)
+    untrained = initial_parameters(SETTING.architecture, 2, g, torch.float64)
+    aims = tuple(inside.probe_targets(x, 0.5).flatten(0, 1) for x in prompts)
+    known = tuple(inside.nuisances(x).flatten(0, 1) for x in prompts)
+    mixed = calls[-1][1]
+    worlds, others = (x.unflatten(0, (12, 5)) for x in (aims[0], mixed[0]))
+    order = [next(k for k in range(12) if torch.equal(worlds[k], world)) for world in others]
+    assert order == torch.randperm(12, generator=g).tolist()
+    assert torch.equal(mixed[1], aims[1])
+    plan = {"plain": (networks, aims, None), "plain random": (untrained, aims, None)}
+    plan |= {"partial": (networks, aims, known), "partial random": (untrained, aims, known)}
+    plan |= {"shuffled": (networks, mixed, known)}
+    for name, (parameters, aim, taken) in plan.items():
+        passes = [
+            stacked_pass(SETTING.architecture, parameters, *compressed(for_all_seeds(x, 2))).residual
+            for x in prompts
+        ]
+        for layer in (0, 2):
+            for seed in range(2):
+                hidden = tuple(x[layer, seed].reshape(-1, 16) for x in passes)
+                torch.testing.assert_close(found[name][layer, seed], probe(hidden, aim, taken))
 
 
 def test_head_scores_by_hand(networks):

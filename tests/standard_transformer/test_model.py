@@ -70,12 +70,43 @@ def test_order_does_not_matter_and_queries_are_not_heard():
         assert torch.allclose(network(tokens, queries[1:2]), all_of_them[1:2])
 
 
+def test_plain_network_on_batches():
+    """Of one and of two axes: as prompt by prompt."""
+    g = generator()
+    start = initial_parameters(SETTING.architecture, 1, g, torch.float64)
+    network = plain_network(SETTING.architecture, start, 0)
+    assert not any(x.requires_grad for x in start)
+    prompts = SETTING.draw((6,), g)
+    tokens, queries = map(torch.stack, zip(*(literal(one_prompt(prompts, i)) for i in range(6)), strict=True))
+    with torch.no_grad():
+        alone = torch.stack([network(*one) for one in zip(tokens, queries, strict=True)])
+        assert torch.allclose(network(tokens, queries), alone)
+        both = network(tokens.unflatten(0, (2, 3)), queries.unflatten(0, (2, 3)))
+    assert torch.allclose(both, alone.unflatten(0, (2, 3)))
+
+
+def test_same_generator_same_start():
+    one, again, other = (initial_parameters(SETTING.architecture, 2, generator(k)) for k in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert one.dtype == torch.float32
+    assert not torch.equal(one[0], one[1])
+
+
 def test_pass_taken_apart_is_the_same_pass():
     g = generator()
     parameters = initial_parameters(SETTING.architecture, 2, g, torch.float64)
     batch = compressed(for_all_seeds(SETTING.draw((3,), g), 2))
     seen = stacked_pass(SETTING.architecture, parameters, *batch)
     assert torch.allclose(seen.values, stacked_values(SETTING.architecture, parameters, *batch))
+    averaged = torch.tensor([[True, False, False, True], [False, True, False, False]])
+    apart = stacked_pass(SETTING.architecture, parameters, *batch, averaged)
+    assert torch.allclose(apart.values, stacked_values(SETTING.architecture, parameters, *batch, averaged))
+    share = (batch[2] / batch[2].sum(-1, keepdim=True))[:, :, None].expand(
+        apart.attention.shape[1:][:2] + apart.attention.shape[4:]
+    )
+    for layer, head in averaged.nonzero().tolist():
+        assert torch.allclose(apart.attention[layer, :, :, head], share)
     assert seen.residual.shape == (3, 2, 3, 5, 32)
     assert torch.allclose(seen.attention.sum(-1), torch.ones_like(seen.attention[..., 0]))
     unheard = (batch[2] == 0)[None, :, :, None, None].expand(seen.attention.shape)

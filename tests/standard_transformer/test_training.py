@@ -1,12 +1,14 @@
 """Stacked training against a plain loop over the module that PyTorch ships; losses; checkpoints."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pickle import UnpicklingError
 
 import pytest
 import torch
 
 from icrl.standard_transformer import (
+    Architecture,
     Setting,
     initial_parameters,
     literal,
@@ -30,13 +32,14 @@ def generator(seed=0):
 
 def test_same_training_as_the_plain_module(monkeypatch):
     """Four steps of each seed: module, Adam and clipping as one would write them, in float64."""
-    monkeypatch.setattr(training, "initial_parameters", lambda a, n, g: initial_parameters(a, n, g).double())
+    monkeypatch.setattr(training, "initial_parameters", small_start)
     monkeypatch.setattr(Setting, "draw", draw_in_double)
     c, g = replace(SMALL, num_steps=4, discount=0.8), generator(1)
     run = train(c, g)
     g = generator(1)
-    start = initial_parameters(c.architecture, 2, g).double()
+    start = small_start(c.architecture, 2, g)
     prompts = c.draw((4, 2, 3), g, None)
+    clipped = []
     for seed in range(2):
         network = plain_network(c.architecture, start, seed).train()
         adam = torch.optim.Adam(network.parameters(), lr=1.0, betas=(0.9, 0.98))
@@ -50,12 +53,18 @@ def test_same_training_as_the_plain_module(monkeypatch):
             assert abs(loss.item() - run.losses[step, seed].item()) < 1e-6
             adam.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            clipped.append(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0).item())
             adam.param_groups[0]["lr"] = 2e-3 * (step + 1) / 100 * (1 + math.cos(math.pi * step / 4)) / 2
             adam.step()
         state = network.state_dict()
         for name, x in unpacked(c.architecture, run.parameters).items():
             assert torch.allclose(x[seed], state[name], atol=1e-8), name
+    assert min(clipped) < 0.9 < 1.1 < max(clipped)  # of some steps the gradient is kept
+
+
+def small_start(architecture, num_seeds, generator):
+    """In float64, and such that gradients are about as long as where they are clipped."""
+    return 0.15 * initial_parameters(architecture, num_seeds, generator).double()
 
 
 ORIGINAL = Setting.draw
@@ -120,6 +129,10 @@ def test_training_lowers_the_error():
     told = []
     run = train(c, generator(), told.append)
     assert told == [50, 100, 150, 200]
+    assert run.losses.shape == (200, 2)
+    assert (run.losses > 0).all()
+    assert not run.losses.requires_grad  # data without a graph
+    assert not run.parameters.requires_grad
     prompts = c.draw((300,), generator(9))
     start = initial_parameters(c.architecture, 2, generator(8))
     before, after = (squared_errors(c, p.double(), prompts).mean(-1) for p in (start, run.parameters))
@@ -130,6 +143,46 @@ def test_checkpoint(tmp_path):
     run = train(replace(SMALL, num_steps=2), generator())
     run.save(tmp_path / "run.pt")
     assert torch.equal(load_parameters(run.setting, tmp_path / "run.pt"), run.parameters)
+
+
+@pytest.mark.bad_input
+def test_refuses_to_load_anything_but_data(tmp_path):
+    torch.save(SMALL, tmp_path / "run.pt")
+    with pytest.raises(UnpicklingError):  # an object, whose loading would run its code
+        load_parameters(SMALL, tmp_path / "run.pt")
+
+
+def test_defaults_are_the_main_line_of_the_chapter():
+    said = {"kinds": ("boyan",), "discount": 0.5, "num_states": 5, "num_transitions": 160, "num_names": 5}
+    said |= {"gaussian": False, "num_layers": 3, "width": 32, "num_heads": 4, "hidden": 64, "loss": "value"}
+    said |= {"num_seeds": 5, "num_prompts": 32, "num_steps": 3000, "learning_rate": 2e-3}
+    assert asdict(Setting()) == said
+
+
+def test_the_network_of_a_setting():
+    """As wide and deep as it says, its output scaled by 1 / sqrt(1 - gamma)."""
+    shape = {"num_names": 7, "num_layers": 2, "width": 12, "num_heads": 3, "hidden": 10}
+    assert asdict(Setting(discount=0.75, **shape).architecture) == shape | {"output_scale": 2.0}
+    assert asdict(Architecture()) == asdict(Setting(discount=0.0).architecture)
+
+
+def test_the_smallest_of_everything():
+    ones = ("num_transitions", "num_layers", "num_heads", "width", "hidden", "num_seeds", "num_prompts")
+    c = Setting(num_states=2, num_names=2, num_steps=1, **dict.fromkeys(ones, 1))
+    assert train(c, generator()).parameters.isfinite().all()
+    assert Setting(gaussian=True, num_names=1).architecture.token_size == 4
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.7, 0.9])
+def test_returns_are_cut_off_where_they_say(discount):
+    """Where every reward is 1, a return counts its steps: all up to the first with gamma^H < 1/1000."""
+    c = replace(SMALL, loss="monte-carlo", discount=discount)
+    prompts = c.draw((2, 1, 3), generator())
+    prompts = prompts.with_reward(torch.ones_like(prompts.reward))
+    horizon = next(h for h in range(1, 100) if discount**h < 1e-3)
+    expected = sum(discount**k for k in range(horizon + 1))
+    target = training._targets(c, prompts, generator(1))(torch.zeros(1, 3, 5).double(), 1)
+    torch.testing.assert_close(target, torch.full((1, 3, 5), expected).double())
 
 
 def test_schedule():
