@@ -47,12 +47,12 @@ def test_update_is_the_mean_of_its_definition(tasks):
 
 @pytest.mark.parametrize("step_size", [None, 0.6])
 def test_asymptotics_are_those_of_deep_transformers(step_size):
-    """An open context of three of four states, 150 layers and one more."""
+    """An open context of three of four states, 70 layers and one more."""
     features = 1.5 * np.array([[1.0, 0.2, 0], [0, 0, 9], [-0.3, 1, 0.1], [0, -0.2, 1]])
     states = np.array([2, 0, 3, 0, 0, 2, 3, 2, 0, 3])
     given = features, states, np.array([1.0, 0, -0.5, 2])[states[:-1]], 0.5
     seen = asymptotics(*given) if step_size is None else asymptotics(*given, step_size=step_size)
-    (_, one), (_, two) = (construction_gradient(*given, n, step_size or 1.0) for n in (150, 151))
+    (_, one), (_, two) = (construction_gradient(*given, n, step_size or 1.0) for n in (70, 71))
     np.testing.assert_allclose(one[0, 5], seen.current, atol=1e-8)
     np.testing.assert_allclose((two - one)[0, 3], seen.reward, atol=1e-8)
     still, rising = [0, 1, 2, 5], [3, 4]
