@@ -128,7 +128,8 @@ class LocalRate(NamedTuple):
         expected: the same, if each eigenvector of the Hessian at the end decays by itself from ``top`` on.
         gap: ``mu``, its smallest eigenvalue above 0.
         share: of that eigenvector in the loss at ``top``.
-        steepest: the largest slope that such a share allows, ``2 mu / (1 - ln(1/share)/ln(top/bottom))``.
+        steepest: the largest slope that such a share allows, ``2 mu / (1 - ln(1/share)/ln(top/bottom))``;
+            infinite if the share is below ``bottom / top``.
     """
 
     slope: float
@@ -138,7 +139,7 @@ class LocalRate(NamedTuple):
     steepest: float
 
 
-@checked
+@checked(finite=False)
 def local_rate(flow: Flow, loss: MimickingLoss, top: float = 1e-8, bottom: float = 1e-15) -> LocalRate:
     """The rate of a flow that reached the manifold, measured and expected.
 

@@ -103,6 +103,13 @@ def test_refuses_scores():
     )  # lost in what both pay
     with pytest.raises(ValueError, match=r"processes\[0\] has the gap .* between uniform and optimal"):
         score([costs], uniform([costs]))
+    other = random_mdp(3, 2, 0.8, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"processes have .* the discounts \[0.8, 0.9\]"):
+        score([PROCESS, other], uniform([PROCESS, PROCESS]))
+    with pytest.raises(ValueError, match=r"processes\[1\] has the gap 0 between uniform and optimal"):
+        score([PROCESS, same], uniform([PROCESS] * 2))
+    with pytest.raises(ValueError, match="draws is 0"):
+        interval(np.ones(3), np.random.default_rng(0), draws=0)
     with pytest.raises(ValueError, match="level is 1"):
         interval(np.ones(3), np.random.default_rng(0), level=1.0)
     with pytest.raises(ValueError, match=r"policy has shape \(1, 3, 2\)"):
@@ -192,6 +199,58 @@ def test_intervals_by_their_level_and_runs():
     said = interval(values, np.random.default_rng(1), level=0.95, draws=2000)
     assert np.array_equal(default, said)
     assert score([LAKE], uniform([LAKE])).success == score([LAKE], uniform([LAKE]), 200).success
+
+
+@pytest.mark.parametrize(("pays", "refused"), [(0.9e-9, True), (1.1e-9, False)])
+@pytest.mark.parametrize("size", [1.0, 1e3, -1e3])
+@pytest.mark.bad_input
+def test_the_smallest_gap_there_is(pays, refused, size):
+    """1e-9, or that share of what is paid: half of what one of two actions pays more, here for one step."""
+    reward = (
+        np.array([[size, size + 2 * pays * max(1, abs(size))]])
+        if abs(size) > 1
+        else np.array([[0, 2 * pays]])
+    )
+    process = MarkovDecisionProcess(np.ones((1, 2, 1)), reward, 0.0)
+    if refused:
+        with pytest.raises(ValueError, match=r"has the gap .* between uniform and optimal"):
+            score([process], uniform([process]))
+    else:
+        assert score([process], optimal([process])).share == pytest.approx(1)
+    assert len(interval(np.ones(3), np.random.default_rng(0), draws=1)) == 2
+
+
+def test_success_is_known_where_all_worlds_end():
+    """One that goes on for ever beside one that ends: neither is said."""
+    endless = random_mdp(5, 2, 0.8, np.random.default_rng(2))
+    both = [windy(np.random.default_rng(1)), endless]
+    assert np.isnan(score(both, uniform(both)).success).all()
+    assert not np.isnan(score(both[:1], uniform(both[:1])).success).any()
+
+
+def test_goals_of_endings_by_hand():
+    """Of three endings the one that pays best; where going on pays more than it, none."""
+
+    def world(endings, step, discount=0.5):
+        transition, paid = np.zeros((5, 2, 5)), np.zeros((5, 2, 5))
+        transition[0, 0, 1:4], transition[0, 1, 4], transition[4, 0, 0], transition[4, 1, 4] = 1 / 3, 1, 1, 1
+        transition[1:4] = np.eye(5)[1:4, None]
+        paid[0, 0, 1:4] = endings
+        paid[0, 1, 4] = paid[4, 1, 4] = paid[4, 0, 0] = step
+        ends = np.array([False, True, True, True, False])
+        reward = (transition * paid).sum(axis=2)
+        return MarkovDecisionProcess(transition, reward, discount, np.eye(5)[0], ends, paid)
+
+    for endings, step, found in (
+        ([1, 3, 2], 0, [2]),
+        ([2, 2, 1], 0, [1, 2]),
+        ([-1, -3, -2], -1, [1]),  # 1 once is less than 1 again and again
+        ([0, 1.01, 0], 0.5, [2]),  # 0.5 for ever is 1
+    ):
+        assert np.flatnonzero(goals(world(endings, step))).tolist() == found
+    for endings, step in (([1.0, 0.5, 0.9], 0.5), ([-2.1, -3, -4], -1)):
+        with pytest.raises(ValueError, match="for its best ending"):
+            goals(world(endings, step))
 
 
 def test_reference_policies_by_hand():

@@ -1,14 +1,28 @@
 """Trained blocks: kept whole in a table, and what the tasks of the long comparison say of them."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from icrl.control import comparison, pack_block, read_block, trained_blocks, unpack_block
+from icrl.control import (
+    FrozenBlock,
+    comparison,
+    pack_block,
+    read_block,
+    regauge,
+    trained_blocks,
+    unpack_block,
+)
 from icrl.control.trained_blocks import block_rows, moment_row
 from icrl.gradient_flow import train
 from icrl.linear_transformer import sarsa_weights
+from icrl.tables import read_table
+
+DATA = Path(__file__).parents[2] / "book" / "data"
 
 
 def test_a_table_holds_all_of_a_trained_block(tmp_path):
@@ -46,6 +60,57 @@ def test_the_construction_is_aligned_and_closes_what_its_updater_closes(monkeypa
     assert rows == built[:2]
     gauged = block_rows(world="random", learner="trained, gauge set", number=1, **given)
     assert [row["learner"] for row in gauged] == ["trained, gauge set 2"] * 2
+
+
+def test_any_block_as_it_is_and_with_its_gauge_set(monkeypatch):
+    """A block that no gauge leaves alone, by the updater it makes; fewer runs and windows than usual."""
+    small = replace(comparison.WORLDS["random"], runs=3, records=(0, 1, 2))
+    monkeypatch.setitem(comparison.WORLDS, "random", small)
+    block = np.random.default_rng(1).normal(size=(73, 74)) / 100
+    block = block[:, :73].tolist()
+    P, V = unpack_block(np.array(block))
+    few = {"runs": 2, "windows": 1}
+    for name, given in (("trained", (P, V)), ("trained, gauge set", regauge(P, V, 0.9))):
+        rows = block_rows(world="random", learner=name, number=0, block=block, step_size=0.5, seed=0, **few)
+        updater = FrozenBlock(*given, 0.5)
+        assert rows == comparison.evaluate("random", f"{name} 1", updater, 0, **few)
+        assert [(row["windows"], row["runs"]) for row in rows] == [(0, 2), (1, 2)]
+
+
+def test_a_moment_is_measured_after_a_hundred_windows(monkeypatch):
+    """Of the committed training, its first one: the block itself, and the tasks and draws it was run on."""
+    (first, *_) = read_table(DATA / "control-training.csv").rows
+    (moment, *_) = trained_blocks(number=0, steps=1, seed=0)
+    assert (str(moment["step"]), moment["loss"]) == (first["step"], first["loss"])
+    module, met = sys.modules["icrl.control.trained_blocks"], []
+    learn = module.control
+
+    def shorter(tasks, updater, records, rng):
+        met.append((tasks, records, rng.bit_generator.state))
+        return learn(tasks, updater, [1], rng)
+
+    monkeypatch.setattr(module, "control", shorter)
+    given = {"loss": moment["loss"], "block": moment["block"], "step_size": 4.0, "runs": 2, "seed": 0}
+    row = moment_row(step=0, windows=5000, **given)
+    assert all(str(row[key]) == first[key] for key in ("step", "loss", "score_cosine", "value_cosine"))
+    assert all(row[key] == round(row[key], 4) for key in ("share", "share_low", "share_high"))
+    ((tasks, records, state),) = met
+    assert records == [100]
+    drawn = comparison.WORLDS["random"].draw(2, np.random.default_rng([0, 6]))
+    assert all(np.array_equal(x.transition, y.transition) for x, y in zip(tasks, drawn, strict=True))
+    assert state == np.random.default_rng([0, 7]).bit_generator.state
+
+
+def test_a_table_of_any_numbers():
+    """Single ones become double ones."""
+    for x in unpack_block(np.eye(3, dtype=np.float32)):
+        assert x.dtype == torch.float64
+
+
+@pytest.mark.bad_input
+def test_refuses_no_training():
+    with pytest.raises(ValueError, match="steps is 0"):
+        trained_blocks(number=0, steps=0, seed=0)
 
 
 @pytest.mark.bad_input

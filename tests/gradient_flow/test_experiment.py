@@ -35,6 +35,30 @@ def some_lesson(method, seed=0, batch=4):
     return setting, worlds, window, parameters, room.lesson(setting, worlds, window, parameters)
 
 
+def test_what_is_done_if_nothing_is_said():
+    """The settings in which the chapter trains: Algorithm 1 at the size of the experiment."""
+    said = {"method": "sarsa", "num_states": 9, "num_actions": 4, "discount": 0.5, "num_transitions": 20}
+    said |= {"epsilon": 0.1, "step_size": 0.2, "actor_step": 0.2, "features": "fresh", "concentration": 1.0}
+    said |= {"spread": 1.0, "follow": True, "windows_from": "rollouts", "batch": 50, "windows": 100}
+    said |= {"at_once": 1, "optimizer": "adam", "learning_rate": 2e-3, "schedule": "cosine", "gain": 0.1}
+    assert vars(Experiment()) == said
+    setting = Experiment(num_states=1, num_actions=1, num_transitions=1, batch=1, windows=1)  # all may be 1
+    blocks = training_start(setting, 1, np.random.default_rng(0))
+    shortest = train_side_by_side(setting, 1, *blocks, np.random.default_rng(0), records=2)
+    assert list(shortest.steps) == [0, 1]
+    run = train_side_by_side(setting, 40, *blocks, np.random.default_rng(0))
+    assert list(run.steps) == list(range(0, 41, 2))
+
+
+def test_a_title_is_for_a_progress_bar(capsys):
+    setting = Experiment(batch=1, **SMALL)
+    blocks = training_start(setting, 1, np.random.default_rng(0))
+    for title in (None, "a training"):
+        train_side_by_side(setting, 1, *blocks, np.random.default_rng(0), records=2, progress=title)
+        shown = capsys.readouterr().err
+        assert ("a training: 100%" in shown) if title else not shown
+
+
 def test_worlds_are_those_of_the_setting():
     """Every option off its default: against the same draws by hand, and what each is seen by."""
     options = {"num_states": 3, "num_actions": 2, "discount": 0.7, "concentration": 0.2}
@@ -77,6 +101,41 @@ def test_the_actor_critics_lesson_is_the_reference_update():
         prompt = actor_critic_prompt(*shown, 0.7).numpy()
         assert np.allclose(given.data[b].T, prompt[:13, :-1])
         assert np.allclose(given.column[b], prompt[13:, -1])
+
+
+@pytest.mark.parametrize("method", ["sarsa", "actor-critic"])
+def test_lessons_of_learners_side_by_side(method):
+    """Learners in the same worlds with parameters of their own: each is taught as if it were alone."""
+    setting, worlds, _, _, _ = some_lesson(method)
+    rng = np.random.default_rng(7)
+    parameters = 2 * rng.normal(size=(3, 2, 4, setting.shape[2]))
+    policies = room.behaviour(setting, worlds, parameters)
+    window = worlds.window(policies, 7, rng)
+    together = room.lesson(setting, worlds, window, parameters)
+    for i in np.ndindex(3, 2):
+        assert np.allclose(policies[i], room.behaviour(setting, worlds, parameters[i]))
+        own = room.lesson(setting, worlds, type(window)(*(x[i] for x in window)), parameters[i])
+        for x, y in zip(together, own, strict=True):
+            assert np.allclose(x[i], y, atol=1e-14)
+
+
+def test_softmax_of_any_size():
+    """Rows by themselves, however large or unlike."""
+    found = room.softmax(np.array([[1000.0, 1000.0, 0.0], [-3000.0, -3000.0, -3000.0], np.log([1, 2, 5])]))
+    assert np.allclose(found, [[1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3], [1 / 8, 2 / 8, 5 / 8]])
+
+
+def test_adam_by_hand():
+    """Four steps with rates of their own, entry by entry; some gradients are as small as its epsilon."""
+    rng = np.random.default_rng(0)
+    flat = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    x, mean, square, step = flat.numpy().copy(), np.zeros(3), np.zeros(3), room.adam_steps(flat)
+    for t in range(1, 5):
+        slope, rate = rng.normal(size=3) * [1, 1e-3, 1e-8], 0.1 / t
+        step(torch.from_numpy(slope), rate)
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        x -= rate * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+        assert np.allclose(flat, x, rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["sarsa", "actor-critic"])
@@ -210,17 +269,17 @@ def test_one_table_is_uniform_between_minus_one_and_one():
     assert abs(table.mean()) < 0.1  # six standard errors
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-def test_all_windows_of_a_batch_are_shown_before_the_next(batch):
+@pytest.mark.parametrize(("batch", "at_once"), [(1, 4), (2, 4), (2, 2)])
+def test_all_windows_of_a_batch_are_shown_before_the_next(batch, at_once):
     """Drawn side by side, shown one after the other: the teacher's chain of weights, broken between them."""
-    setting = Experiment(batch=batch, windows=3, at_once=4, **SMALL)
+    setting = Experiment(batch=batch, windows=3, at_once=at_once, **SMALL)
     draws = room._lessons(setting, np.random.default_rng(2))
-    given = [next(draws) for _ in range(3 * 4 + 2)]  # into the next draw of processes
+    given = [next(draws) for _ in range(3 * at_once + 2)]  # into the next draw of processes
     for k, (one, other) in enumerate(itertools.pairwise(given)):
         assert one.data.shape[0] == batch
         follows = np.allclose(other.column[:, 1:], one.column[:, 1:] + one.update)
         assert follows == ((k + 1) % 3 != 0)
-    assert len({w for x in given[::3] for w in x.column[:, 1]}) == (4 + 1) * batch
+    assert len({w for x in given[::3] for w in x.column[:, 1]}) == (at_once + 1) * batch
 
 
 def test_independent_windows_have_no_process():
@@ -231,6 +290,14 @@ def test_independent_windows_have_no_process():
     for x, column, update in zip(*given, strict=True):
         shown = column[1:], x[:, :6], x[:, 6:12] / 0.7, x[:, 12]
         assert np.allclose(column[1:] + update, sarsa_update(*shown, 0.7, 0.3))
+    first, second = lessons(2, windows_from="independent", batch=2, features="one-hot", num_transitions=900)
+    assert np.abs(first.data[..., :6].mean((0, 1)) - 1 / 6).max() < 0.05  # pairs and successors, uniform
+    assert np.abs(first.data[..., 6:12].mean((0, 1)) / 0.7 - 1 / 6).max() < 0.05
+    rewards = first.data[..., 12]
+    assert -1 <= rewards.min() < -0.98
+    assert 0.98 < rewards.max() <= 1
+    assert np.array_equal(first.column[:, 0], [1, 1])
+    assert not np.isclose(first.column[:, 1:], second.column[:, 1:]).any()  # drawn for every window
 
 
 def test_the_start_is_xaviers():
@@ -279,6 +346,10 @@ def test_refuses_blocks_that_do_not_fit():
     blocks = training_start(setting, 2, rng)
     with pytest.raises(ValueError, match="value has shape"):
         train_side_by_side(setting, 1, blocks[0], blocks[1][:, :2], rng)
+    with pytest.raises(ValueError, match=r"score has shape \(2, 13, 6\); it must be \(2, 13, 7\)"):
+        train_side_by_side(setting, 1, blocks[0][..., 1:], blocks[1], rng)
+    with pytest.raises(ValueError, match="num_seeds is 0; it must be at least 1"):
+        training_start(setting, 0, rng)
     with pytest.raises(ValueError, match="num_steps is 0"):
         train_side_by_side(setting, 0, *blocks, rng)
     with pytest.raises(ValueError, match="records is 1"):

@@ -42,6 +42,19 @@ def test_gradients_and_hessian_by_differences():
         bend = vector @ law.hessian(score, value) @ vector
         up, down = (law.loss(score + h * a, value + h * b) for h in (1e-3, -1e-3))
         assert abs((up + down - 2 * law.loss(score, value)) / 1e-6 / bend - 1) < 1e-4
+    hessian = law.hessian(score, value)
+    assert np.array_equal(hessian, hessian.T)
+
+
+def test_a_short_flow_is_a_step_down_the_gradient():
+    """To second order in its time; and the default tolerance is far below what a flow of length 5 moves."""
+    rng = np.random.default_rng(4)
+    start = [0.5 * rng.normal(size=x.shape) for x in LAW.teacher]
+    for end, x, slope in zip(LAW.follow(*start, 1e-4), start, LAW.gradients(*start), strict=True):
+        assert np.abs(end - x).max() > 1e-5
+        assert np.abs(end - (x - 1e-4 * slope)).max() < 1e-6
+    for loose, tight in zip(LAW.follow(*start, 5.0), LAW.follow(*start, 5.0, rtol=1e-12), strict=True):
+        assert np.abs(loose - tight).max() < 1e-6
 
 
 def test_zero_loss_on_the_manifold_only():
@@ -71,6 +84,9 @@ def test_the_well_is_stationary_and_a_minimum(discount, n):
     bends = np.linalg.eigvalsh(law.hessian(well.score, well.value))
     assert (np.abs(bends) < 1e-6).sum() == 2
     assert bends.min() > -1e-6
+    assert np.isclose(well.loss, law.loss(well.score, well.value), rtol=1e-9)
+    for block, other in zip(mirrored(law, well.numbers), (well.score, well.value), strict=True):
+        assert np.array_equal(block, other)
     assert 0.01 < well.loss < law.loss(0 * well.score, 0 * well.value)
     assert np.isclose(np.linalg.norm(well.score), np.linalg.norm(well.value))
     assert np.linalg.det(well.value[:, :2]) < 0
@@ -108,3 +124,9 @@ def test_refuses():
         mirrored(LAW, np.ones(3))
     with pytest.raises(ValueError, match="reflection has determinant 1"):
         mirrored(LAW, np.ones(4), np.eye(2))
+    for wrong in (np.diag([1, -0.5]), np.array([[1, 1], [0, -1]]), np.diag([1, -1 - 1e-8])):
+        with pytest.raises(
+            ValueError, match=r"reflection has determinant -.*; it must be orthogonal with -1"
+        ):
+            mirrored(LAW, np.ones(4), wrong)
+    mirrored(LAW, np.ones(4), np.diag([1, -1 - 1e-11]))  # rounded
