@@ -270,7 +270,7 @@ def test_what_is_not_checked_is_let_through():
         plain,
         anything: Any,
         vague: Vague,
-        source: str | int | Path | None,
+        source: str | Path | None,
         name: str | None,
         axes: Axes,
         held: Sized,

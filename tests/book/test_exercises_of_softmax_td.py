@@ -39,6 +39,23 @@ def test_wstd_2_more_transitions_lower_the_floor_and_keep_the_speed():
     assert 0.5 < np.median(layers[200]) / np.median(layers[2000]) < 2
 
 
+def test_wstd_2_the_counts_of_two_states_set_the_speed():
+    rng = np.random.default_rng(41)
+    process = mrp.boyan_chain(5, 0.7, rng)
+    features, states = rng.normal(size=(5, 8)), process.sample(200, rng)
+    counts = np.bincount(states[:-1])
+    assert counts[:2].tolist() == [6, 8]
+    assert np.round(200 * process.stationary_distribution()[:2]).tolist() == [12, 14]
+    model = softmax_td.empirical_process(states, process.reward[states[:-1]], 0.7)[1]
+    bellman = np.eye(5) - 0.7 * model.transition
+    for tau in (0.1, 0.2, 0.3):
+        layers = []
+        for visits in (counts, np.array([12, 14, *counts[2:]])):
+            matching = contraction.population_matching(np.sqrt(tau) * features, visits / visits.sum())
+            layers.append(-1 / np.log(np.abs(np.linalg.eigvals(np.eye(5) - matching @ bellman)).max()))
+        assert round(layers[1] / layers[0], 1) == 0.6
+
+
 def contraction_matrix(features, states, model):
     matching = contraction.population_matching(features, np.bincount(states[:-1]) / (len(states) - 1))
     return np.eye(5) - matching @ (np.eye(5) - model.discount * model.transition)
@@ -77,6 +94,23 @@ def example():
     features = rng.normal(size=(5, 3))
     states = process.sample(num_transitions=40, rng=rng)
     return process, features, states, process.reward[states[:-1]]
+
+
+def test_st_breaks_a_reversible_chain_forgives_a_wrong_shift():
+    """Predecessors are distributed like successors there; around a circle they are not."""
+    value, score = (w.numpy() for w in softmax_td_weights(3))
+    features, reward = np.random.default_rng(0).normal(size=(4, 3)), np.array([1, -1, 0.5, 0.2])
+
+    def fault(lap, laps):
+        states = np.append(np.tile(lap, laps), lap[0])
+        rewards = reward[states[:-1]]
+        prompt = softmax_td_prompt(features, states, rewards).numpy()
+        wrong = literal_forward(prompt, value, score, 0.8, 6, moves=1)[-1]
+        return np.abs(wrong - weighted_softmax_td(features, states, rewards, 0.8, 6)[-1]).max()
+
+    back_and_forth, circle = [0, 1, 2, 3, 2, 1], [0, 1, 2, 3]
+    assert fault(back_and_forth, 30) < 0.15 * fault(back_and_forth, 3)
+    assert fault(circle, 30) > 0.5 * fault(circle, 3)
 
 
 @pytest.mark.parametrize("head", ["shift", "dual"])
@@ -140,6 +174,8 @@ def test_st_4_large_features():
     assert scores.max() > 1e5
     assert (scores.argmax(axis=1) != np.arange(5)).any()
     assert np.isin(softmax_td.softmax_kernel(x, np.arange(6) % 5).round(300), [0, 1]).mean() > 0.7
+    visits = np.bincount(states[:-1])[states[:-1], None]  # a column hears one state, all its visits alike
+    assert np.isin((softmax_td.softmax_kernel(x, states) * visits).round(14), [0, 1]).all()
     across = np.cross(x[3], x[0])
     tied = x.copy()
     tied[1] = x[0] + 0.5 * across * np.linalg.norm(x[0]) / np.linalg.norm(across)

@@ -193,6 +193,12 @@ def others_halved(matrix):
         (softmax_td, "softmax_kernel", norms_of(lambda k: k - k.mean(axis=0)), "theorem-2-norm"),
         (*wrap(contraction, "population_matching", lambda m: m**1.1), "population-operator"),
         (*wrap(contraction, "population_iteration_matrix", lambda b: 0.9 * b), "zero-temperature"),
+        (
+            *wrap(contraction, "population_iteration_matrix", lambda b: b + 0.01 * np.eye(len(b))),
+            "zero-temperature",
+        ),
+        (*wrap(chapter, "floor_errors", np.sqrt), "floor-slope"),
+        (*wrap(contraction.valid, "width", lambda x: 0 * x), "understated-range"),
         (*wrap(theorem_2, "started_at", lambda v: v[:1] + 0 * v), "theorem-2-recursion"),
         (*wrap(chapter, "started_at", lambda v: 1.001 * v), "rate-per-layer"),
         (*wrap(contraction, "certificate", replaced(rate=lambda r: 1.01 * r)), "rate-per-layer"),

@@ -241,3 +241,18 @@ def test_errors_of_the_floor_by_the_empirical_process():
         expected = np.abs(seen.value() - process.value()[visited]).max()
         np.testing.assert_allclose(found[i, j, k], expected, rtol=1e-12, atol=1e-14)
     assert 0 < np.isnan(found).sum() < 10
+
+
+def test_a_last_state_is_covered_by_its_last_transition():
+    """A context that comes to a new state and stays there for one step; one that ends in a new state."""
+    (_, _, _, states, _) = next(fresh_runs(1, 146))
+    assert states[-1] == states[-2]
+    assert states[-1] not in states[:-2]
+    assert not list(fresh_runs(1, 18))
+
+
+def test_counts_bear_features_of_any_norm():
+    """Scores of 1e6, whose exponentials no float holds: each state hears itself alone."""
+    process = rare_fork(8)
+    states = np.array([0, 1, 2, 0, 1, 3, 0])
+    np.testing.assert_array_equal(by_counts(1e3 * np.eye(4), states, process)[3], np.eye(4))

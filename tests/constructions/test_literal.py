@@ -116,8 +116,10 @@ def test_the_miss_is_a_share_of_the_largest_parameter(monkeypatch):
     monkeypatch.setattr(literal, "literal_actor_critic", kept)
     for seed, fault in enumerate(2 * ACTOR_CRITIC_FAULTS[:2]):
         miss = actor_critic_miss(np.random.default_rng(seed), fault)
-        w, lam, window, _, beyond, alpha, beta, broken = called[-1]
+        w, lam, window, means, beyond, alpha, beta, broken = called[-1]
         phi, phi_next, rewards, scores, discount = window
+        features = np.random.default_rng(seed).normal(size=(6, 4))  # of the six pairs, drawn first
+        assert all(np.isclose(features, row).all(axis=1).any() for row in scores + means)
         assert (len(rewards), discount, broken) == (20, 0.8, fault)
         assert set(rewards) <= {0.3, -0.2, 1.0, 0.5}
         np.testing.assert_allclose(phi_next[1:], np.where(phi_next[1:].any(axis=1)[:, None], beyond[1:], 0))
