@@ -31,8 +31,9 @@ def test_attention_between_states_and_its_focus():
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
     mixed = torch.stack([m * torch.eye(4) + (1 - m) / 4 for m in (0.3, 1, 0.6)])
     mixed[2, :2] = mixed[2, :2].flip(0)  # half of the states hear another one instead
-    batch = mixed[None].expand(2, 3, 4, 4)
-    assert torch.allclose(emergence.focus(batch), torch.tensor([0.3, 1, 0.2]).expand(2, 3), atol=1e-6)
+    for batch in ((3,), (2, 3), (1, 2, 3)):
+        focus = emergence.focus(mixed.expand(*batch, 4, 4))
+        assert torch.allclose(focus, torch.tensor([0.3, 1, 0.2]).expand(batch), atol=1e-6)
 
 
 def test_polynomial_of_full_degree_is_exact():
@@ -41,6 +42,16 @@ def test_polynomial_of_full_degree_is_exact():
     coefficients = emergence.best_polynomial(worlds, 0.9, 4)
     value = emergence.krylov(*worlds, 0.9, 4) @ coefficients
     assert torch.allclose(value, worlds.value(0.9), rtol=0, atol=1e-8)
+
+
+def test_powers_of_a_chain_in_any_batch():
+    worlds = random_worlds("random", (2, 3), 4, generator())
+    found = emergence.krylov(*worlds, 0.7, 3)
+    for index in ((), (1,), (1, 2)):
+        chain, reward = (x[index] for x in worlds)
+        powers = [0.7**k * (torch.linalg.matrix_power(chain, k) @ reward[..., None]) for k in range(3)]
+        assert torch.allclose(found[index], torch.cat(powers, -1))
+        assert torch.allclose(emergence.krylov(chain, reward, 0.7, 3), found[index])
 
 
 TINY = Configuration(num_layers=2, num_transitions=8, num_seeds=2, num_prompts=4, num_steps=150)

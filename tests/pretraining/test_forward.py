@@ -1,16 +1,15 @@
 """The batched forward pass against the transformer itself."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from literal_pretraining import forward, prompt
 
 from icrl.pretraining import emergence
-from icrl.pretraining.forward import masked, prompts, token_values
-from icrl.pretraining.tasks import (
-    Configuration,
-)
+from icrl.pretraining.forward import masked, prompts, table_operators, tables, token_values
+from icrl.pretraining.tasks import Configuration, draw_tasks
 from icrl.softmax_transformer import SoftmaxTransformer
 
 SMALL = Configuration(num_layers=3, num_transitions=12, num_seeds=2, num_prompts=5, num_steps=120)
@@ -52,6 +51,35 @@ def test_tokens_of_a_prompt_are_those_written_out():
         assert torch.equal(found[0, i], prompt(*one))
         assert torch.equal(prompts(*one), prompt(*one))
     assert torch.equal(tasks.worlds.reward, reward)
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linear"])
+def test_tables_by_loops_in_any_batch(attention):
+    """Counts, attention to states and to successors: a state seen n times counts n times."""
+    c = replace(SMALL, num_states=3, num_transitions=5)
+    tasks = draw_tasks(c, (2, 3), generator())
+    states, reward = tasks.states[..., :6], tasks.worlds.reward
+    scores = torch.randn(3, 3, generator=generator(), dtype=torch.float64)
+    weight = scores.exp() if attention == "softmax" else scores / 5
+    for index in ((), (1,), (1, 2)):
+        found = tables(states[index], reward[index])
+        operators = table_operators(scores.expand(*reward[index].shape, 3), found, attention)
+        whole = [x.reshape(-1, *x.shape[len(reward[index].shape) - 1 :]) for x in (*found, *operators)]
+        for path, paid, visits, transition, told, *pair in zip(
+            states[index].reshape(-1, 6), reward[index].reshape(-1, 3), *whole, strict=True
+        ):
+            counts = torch.zeros(3, 3, dtype=torch.float64)
+            for here, there in pairwise(path.tolist()):
+                counts[here, there] += 1
+            assert torch.equal(visits, counts.sum(1))
+            chain = counts / counts.sum(1).clamp(min=1)[:, None]
+            assert torch.allclose(transition, chain)
+            assert torch.equal(told, paid)
+            heard = weight * counts.sum(1)
+            if attention == "softmax":
+                heard = heard / heard.sum(1)[:, None]
+            assert torch.allclose(pair[0], heard)
+            assert torch.allclose(pair[1], heard @ chain)
 
 
 def test_before_the_first_layer_all_values_are_0():

@@ -35,18 +35,22 @@ def test_values_and_gradients_are_those_of_the_tokens(attention):
 
 
 @pytest.mark.parametrize("attention", ["softmax", "linear"])
-def test_one_prompt_without_a_batch(attention):
-    """The same value as in a batch."""
+@pytest.mark.parametrize("n", [10, 20])
+@pytest.mark.parametrize("num_layers", [1, 2, 3, 4])
+def test_a_prompt_is_read_alike_in_any_batch(attention, n, num_layers):
+    """Alone, or in batches of one to three axes; fewer tokens than pairs of states, and more."""
     generator = torch.Generator().manual_seed(2)
-    tasks = draw_tasks(Configuration(num_transitions=20), (1, 1), generator)
+    tasks = draw_tasks(Configuration(num_transitions=n), (2, 3, 2), generator)
     free = 0.2 * torch.randn(2, 1, 7, 7, generator=generator, dtype=torch.float64)
-    features = tasks.features.expand(1, 1, *tasks.features.shape[-2:])
-    batch = features, tasks.states[..., :21], tasks.worlds.reward
-    alone = [x[0, 0] for x in batch]
-    value = free_values(*free, context(*alone, 3, attention), 0.5, 3)
-    whole = free_values(*free[:, :, None, None], context(*batch, 3, attention), 0.5, 3)
-    assert value.shape == ()
-    assert torch.allclose(value, whole[0, 0], rtol=1e-13)
+    features = tasks.features.expand(2, 3, 2, *tasks.features.shape[-2:])
+    batch = features, tasks.states[..., : n + 1], tasks.worlds.reward
+    wanted = token_values(*free, prompts(*batch), 0.5, num_layers, attention)
+    for index in ((), (1,), (1, 2), (1, 2, 0)):
+        seen = context(*(x[index] for x in batch), num_layers, attention)
+        assert torch.allclose(free_values(*free, seen, 0.5, num_layers), wanted[index], rtol=1e-12)
+        axes = (None,) * (3 - len(index))
+        one_each = free_values(*free[:, :, *axes], seen, 0.5, num_layers)
+        assert torch.allclose(one_each, wanted[index], rtol=1e-12)
 
 
 @pytest.mark.parametrize("attention", ["softmax", "linear"])

@@ -16,6 +16,7 @@ from icrl.standard_transformer import (
     combination,
     empirical,
     fit_rivals,
+    one_prompt,
     paired,
     priced,
     rival_operators,
@@ -215,6 +216,27 @@ def test_rivals_by_name():
         {"td 3": "td 5"}.get(name, name) for name in wanted if name != "bayes"
     ]
     assert priced(2).dtype == td(2, 0.8).dtype == torch.float64
+
+
+def test_operators_in_any_batch():
+    """A context has the same matrices alone and in batches; the oracle's chains are chains."""
+    prompts = LAW.draw((2, 3), generator(5))
+    calls = {
+        "filled": lambda n: empirical(n).filled,
+        "transition": lambda n: empirical(n).transition,
+        "visits": lambda n: empirical(n).visits,
+        "combination": lambda n: combination(torch.tensor([1.0, -2, 3, 0.5]), empirical(n), 0.8),
+        "exact": lambda n: certainty_equivalence(empirical(n), 0.8),
+        "add-k": lambda n: add_k(n, 0.8, 0.5),
+    }
+    for name, call in calls.items():
+        whole = call(prompts.counts)
+        for index in ((1,), (1, 2)):
+            assert torch.allclose(call(prompts.counts[index]), whole[index], rtol=0, atol=1e-12), name
+    for index in ((), (1,), (1, 2)):
+        inverse = bayes(one_prompt(prompts, *index), "boyan", 0.8, generator(), 3)
+        assert inverse.shape == prompts.counts[index].shape
+        assert torch.allclose(inverse.sum(-1), torch.full(inverse.shape[:-1], 1 / (1 - 0.8)).double())
 
 
 def test_best_linear_by_another_least_squares():
