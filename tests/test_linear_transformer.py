@@ -116,6 +116,17 @@ def test_batches_of_windows_weights_and_blocks_broadcast():
     torch.testing.assert_close(grid[1, 0], pair[1])
 
 
+def test_a_batch_of_actors_is_its_elements():
+    """Five critics and actors, one of each for each of five windows."""
+    rng = np.random.default_rng(4)
+    w, phi, phi_next, rewards = window(rng, 5)
+    arrays = w, rng.normal(size=(5, 2)), phi, phi_next, rewards, rng.normal(size=(5, 6, 2))
+    prompts = actor_critic_prompt(*arrays, 0.9)
+    assert prompts.shape == (5, 15, 7)
+    for i, prompt in enumerate(prompts):
+        assert torch.equal(prompt, actor_critic_prompt(*(x[i] for x in arrays), 0.9))
+
+
 def test_dtype_follows_the_prompt_and_gradients_flow():
     rng = np.random.default_rng(5)
     w, *rest = (torch.from_numpy(x).float() for x in window(rng))
@@ -215,6 +226,7 @@ def test_refuses_steps(step):
 def test_refuses_scales(scale):
     with pytest.raises(ValueError, match="scale is"):
         sarsa_weights(2, 0.1, scale)
+    assert sarsa_weights(2, 0.1, 1e-308)[1].max() == 0.1 / 1e-308
 
 
 @pytest.mark.bad_input

@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from icrl import long_contexts
-from icrl.long_contexts import kinds_of
+from icrl.long_contexts import kinds_of, rows_read
 from icrl.softmax_transformer import SoftmaxTransformer, softmax_td_prompt, softmax_td_weights
+
+
+def test_a_row_is_read_of_sources_or_of_queries_in_some_layer():
+    """One entry in one layer is enough; nothing reads row 1."""
+    score = torch.zeros(2, 4, 4)
+    score[0, 0, 2], score[1, 3, 3] = 3, -1
+    assert rows_read(score).tolist() == [True, False, True, True]
+    assert rows_read(score[0]).tolist() == [True, False, True, False]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-200, 1e150])

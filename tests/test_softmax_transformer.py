@@ -482,9 +482,10 @@ def test_priced_weights_take_the_fast_paths(monkeypatch, head, n):
     assert used() == {(ONCE if n == 3 else GROUPED): 2}
 
 
-def test_a_query_unlike_every_source_is_grouped_exactly():
+@pytest.mark.parametrize("far", [9.0, 90.0], ids=["far", "beyond what exp can take"])
+def test_a_query_unlike_every_source_is_grouped_exactly(far):
     """Kinds of tokens that occur as queries only must not enter the normaliser."""
-    features = np.array([[1.0], [2.0], [9.0]])
+    features = np.array([[1.0], [2.0], [far]])
     states, rewards = np.append(np.arange(40) % 2, 2), np.random.default_rng(0).normal(size=40)
     prompt = softmax_td_prompt(features, states, rewards, queries=np.array([2, 0]))
     value, score = softmax_td_weights(1)

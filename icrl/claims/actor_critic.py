@@ -245,7 +245,7 @@ CLAIMS = Claims(
         "The exact optimum, by policy iteration, is the best of all deterministic policies and the limit of "
         "value iteration.",
         "identity",
-        CHAPTER + "world",
+        CHAPTER + "gymnasium",
         oracle,
     ),
     Claim(

@@ -389,7 +389,7 @@ CLAIMS = Claims(
         r"If $\gamma^2\max_t(\nu^\top P)(t)/\nu(t)\le1$ with $\nu=\mu Z$, and features are distinct, small "
         "step sizes converge.",
         "bound",
-        "normaliser",
+        "normaliser-proof",
         normaliser_condition,
     ),
     _claim(
@@ -397,7 +397,7 @@ CLAIMS = Claims(
         r"On-policy, with distinct features, small step sizes converge if "
         r"$\gamma\cdot\frac12(\sqrt q+1/\sqrt q)\le1$, where $q=\max Z/\min Z$.",
         "bound",
-        "normaliser",
+        "normaliser-proof",
         mean_condition,
     ),
     _claim(

@@ -132,9 +132,10 @@ CLAIMS = Claims(
     claim(
         "training-helps",
         "ours",
-        "Three hundred steps leave less than a tenth of the error on fresh worlds, for every seed, and less "
-        "than half of that of the best multiple of the present reward. What six networks say is of the right "
-        "size: the factor that fits it best to the truth is 0.97 to 1.05 in their mean.",
+        r"At $\gamma=0.5$ with three layers three hundred steps leave less than a tenth of the error on "
+        "fresh worlds, for every seed of six, and less than half of that of the best multiple of the present "
+        "reward. What six networks say is of the right size: the factor that fits it best to the truth is "
+        "0.97 to 1.05 in their mean.",
         "bound",
         "emerges",
         training_helps,
@@ -143,7 +144,7 @@ CLAIMS = Claims(
     claim(
         "training-finds-td",
         "ours",
-        r"Where $\gamma^L$ is small, the row $(a,b,c)$ of most networks, four of seven or more, "
+        r"Where $\gamma^L$ is small ($1/64$), the row $(a,b,c)$ of most networks, four of seven or more, "
         "from small starts, comes within a tenth of a multiple of $(1,1,-1)$.",
         "bound",
         "emerges",
@@ -153,7 +154,8 @@ CLAIMS = Claims(
     claim(
         FAR,
         "ours",
-        r"At $\gamma=0.9$ with three layers the trained network has less than a tenth of the construction's "
+        r"At $\gamma=0.9$ with three layers, on Boyan chains of five states, the trained network has less "
+        "than a tenth of the construction's "
         "error, and less than the mean reward at its full price.",
         "bound",
         "honest",
@@ -167,7 +169,7 @@ CLAIMS = Claims(
         r"One more of every reward moves the construction by exactly $1-\gamma^3$ times it, and any row by "
         r"$a\sum_{k<3}(1+c+\gamma b)^k$.",
         "bound",
-        "honest",
+        "jobs",
         price,
         risk=1e-5,
         drawn_with=FAR,

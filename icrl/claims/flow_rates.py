@@ -234,9 +234,10 @@ CLAIMS = Claims(
     claim(
         "gap-and-scale",
         "ours",
-        r"The gap at scale $c$ is at most $\min(ac^2,b/c^2)$.",
+        r"For rich tasks the gap at scale $c$ is at most $\min(ac^2,b/c^2)$, with $a$ and $b$ the least "
+        r"eigenvalues at $c=1$ of the blocks in $\bar V_{21}$ and $P_{12}$ off the teacher's own.",
         "bound",
-        "rate",
+        "scale",
         scale_bound,
     ),
     claim(
@@ -254,7 +255,7 @@ CLAIMS = Claims(
         r"Late, the loss falls as if each eigenvector decayed by itself: while it falls by a factor $R$, the "
         r"mean slope lies between $2\mu$ and $2\mu/(1-\ln(1/s)/\ln R)$, with $s$ the share of the slowest.",
         "limit",
-        "rate",
+        "share",
         rates,
     ),
     claim(
@@ -263,7 +264,7 @@ CLAIMS = Claims(
         r"Late in a flow $\lVert\nabla\ell\rVert^2/2\ell$ is the mean of the eigenvalues, weighted by their "
         "shares in the loss.",
         "limit",
-        "rate",
+        "share",
         ratio_at_the_end,
     ),
     claim(

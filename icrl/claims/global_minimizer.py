@@ -43,11 +43,13 @@ def identity(rng):
     """All windows, no sampling: E[TD error x gradient] against E[(gamma error' - error) x gradient]."""
     errors = []
     for n in (1, 3, 6):
-        process = [mrp.random_mrp(2, rng.uniform(0, 0.95), rng)]
-        tasks = TaskDistribution(process, rng.normal(size=(2, 2)))
+        gamma = rng.uniform(0, 0.95)
+        tasks = TaskDistribution([mrp.random_mrp(2, gamma, rng) for _ in range(2)], rng.normal(size=(2, 2)))
         terms = neu_terms(tasks, tasks.enumerate(n), *random_weights(rng, 5), int(rng.integers(1, 4)))
         errors.append(relative_error(terms.mean(terms.td_updates), terms.mean(terms.error_updates)))
-    return Evidence(largest(errors), 1e-11, "2 states, all windows of n = 1, 3, 6, Gaussian V and A")
+    return Evidence(
+        largest(errors), 1e-11, "2 tasks of 2 states, all windows of n = 1, 3, 6, Gaussian V and A"
+    )
 
 
 def cauchy_schwarz(terms):
@@ -134,14 +136,18 @@ def context_asymptotics(rng):
 
 
 def without_coverage(rng):
-    """A context whose last state is new: the slowest growth in row t of A, and any growth in other rows."""
-    states, reward = np.array([0, 1, 0, 1, 1, 0, 2]), rng.uniform(0.8, 1.2) * np.array([1.0, 0.0, -1.0])
-    context = np.sqrt(6) * np.eye(3), states, reward[states[:-1]], rng.uniform(0.4, 0.6)
-    now, then = (construction_gradient(*context, k)[1] for k in (120, 121))
-    slowest = np.abs((then - now)[1, 4]).min()
-    stray = np.abs(np.delete((then - now)[1], 4, axis=0)).max()
-    error = max(0.0, 1e-3 - slowest) if stray < 1e-8 else np.inf
-    return Evidence(error, 0.0, f"n = 6, L = 120; slowest growth {slowest:.0e} a layer")
+    """Contexts whose last state is new: the slowest growth in row t of A on one, in other rows on all."""
+    first, reward = np.array([0, 1, 0, 1, 1, 0]), rng.uniform(0.8, 1.2) * np.array([1.0, 0.0, -1.0])
+    slowest, stray = [], []
+    for past in (first, rng.permutation(first)):
+        states, gamma = np.append(past, 2), rng.uniform(0.4, 0.6)
+        context = np.sqrt(6) * np.eye(3), states, reward[states[:-1]], gamma
+        now, then = (construction_gradient(*context, k)[1] for k in (120, 121))
+        slowest.append(np.abs((then - now)[1, 4]).min())
+        stray.append(np.abs(np.delete((then - now)[1], 4, axis=0)).max())
+        reward = rng.normal(size=3)
+    error = max(0.0, 1e-3 - slowest[0]) if largest(stray) < 1e-8 else np.inf
+    return Evidence(error, 0.0, f"2 contexts of n = 6, L = 120; slowest growth {slowest[0]:.0e} a layer")
 
 
 def random_parameters(rng):
@@ -225,7 +231,8 @@ CLAIMS = Claims(
     claim(
         "neu-unbiased-square",
         "ours",
-        r"The pairwise estimate of $J^2$ is unbiased, and its standard error is right within 10%.",
+        r"The pairwise estimate of $J^2$ is unbiased; its standard error, for forty Gaussian updates of "
+        "three entries with a mean clear of 0, is right within 10%.",
         "interval",
         "estimator",
         unbiased,
@@ -238,14 +245,14 @@ CLAIMS = Claims(
         "function of the state, the reward row of $V$ and two entries of $A$ grow linearly; all others stay "
         "bounded, with the limits of the proposition.",
         "identity",
-        "gradient",
+        "tangents",
         context_asymptotics,
     ),
     claim(
         "neu-without-coverage",
         "ours",
-        "On a context whose last state is new, and some state of which has successors of different value, "
-        "the whole target row of $A$ can grow; no other row of $A$ does.",
+        "On a context whose last state is new, some state of which has successors of different value, and "
+        "where the layers converge, the whole target row of $A$ can grow; no other row of $A$ does.",
         "control",
         "gradient",
         without_coverage,

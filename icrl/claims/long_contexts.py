@@ -208,7 +208,7 @@ CLAIMS = Claims(
         r"The recursion for $v_L$, $y_L$ and $J_{L,\infty}$ is the transformer on an endless context: "
         "values, every entry of the gradient and the expected update, at every depth.",
         "identity",
-        "gradient",
+        "tangents",
         endless,
     ),
     claim(
@@ -217,7 +217,7 @@ CLAIMS = Claims(
         "Output and gradient of an endless context follow a recursion over states; closed contexts obey it "
         "at every depth, the reward and target columns of $A$ apart; $A_{tr}$ and $A_{tt}$ grow as stated.",
         "identity",
-        "gradient",
+        "tangents",
         gradient_limit,
     ),
     claim(
@@ -226,7 +226,7 @@ CLAIMS = Claims(
         "Where all triples of states occur in their true proportions, the whole gradient is that of an "
         "endless context up to $O(1/n)$.",
         "limit",
-        "gradient",
+        "tangents",
         query_limit,
     ),
     claim(
@@ -249,8 +249,8 @@ CLAIMS = Claims(
     claim(
         "neu-step-sizes",
         "ours",
-        "On endless contexts $J$ vanishes with depth at every step size of the convergent range; beyond it "
-        "$J$ grows.",
+        "On endless contexts $J$ vanishes with depth at every step size of the convergent range; beyond it, "
+        "for nearly all rewards, $J$ grows.",
         "limit",
         "continuum",
         step_sizes,
@@ -261,7 +261,7 @@ CLAIMS = Claims(
         r"Limits do not commute: for $n=1$, independent states and mean reward 0, $J_{L,1}$ grows like $L$; "
         r"one entry by $\operatorname{Var}(r)/(1-\gamma)^2$ a layer.",
         "identity",
-        "order",
+        "order-proof",
         other_order,
     ),
     claim(
@@ -270,7 +270,7 @@ CLAIMS = Claims(
         r"Where depth and length grow together, one more layer adds $c/n$ to the reward row of the expected "
         "update, with $c$ from the first two moments of the frequencies of pairs.",
         "limit",
-        "joint",
+        "joint-proof",
         joint,
     ),
     claim(
@@ -279,7 +279,7 @@ CLAIMS = Claims(
         r"$J_{L,n}=(\lVert c\rVert+o(1))\,L/n$ where $L\to\infty$, $n\kappa^L\to0$ and $n\ge c_3(L+1)$, on "
         "aperiodic chains: contexts must be long for the depth.",
         "limit",
-        "joint",
+        "joint-proof",
         joint_limit,
     ),
 )

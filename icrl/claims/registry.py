@@ -41,8 +41,8 @@ class Claim:
         section: label of the section of the book that proves it.
         check: draws fresh instances from the generator and returns the evidence.
         drawn_with: another claim, whose randomness this one shares: what is dear is then computed once.
-        risk: probability that the check fails although the statement is true, 0 where nothing is left to
-            chance but rounding. A mean that must lie within 4.5 standard errors has 7e-6.
+        risk: probability that the check fails although the statement is true, 0 where it is below 1e-8 or
+            nothing is left to chance but rounding. A mean that must lie within 4.5 standard errors has 7e-6.
     """
 
     id: str

@@ -198,9 +198,9 @@ CLAIMS = Claims(
     _claim(
         "safe-chains",
         r"On chains $P=cI+\mathbf 1p^\top$ the eigenvalues of $B$ are $1-\gamma$, $(1-\gamma c)\lambda_M$: "
-        r"$\alpha=1$ converges whatever the features and the sources.",
+        r"$\alpha=1$ converges whatever the features, if distinct, and the sources.",
         "identity",
-        "safe",
+        "smooth",
         safe_chains,
     ),
     _claim(
@@ -208,7 +208,7 @@ CLAIMS = Claims(
         "On every other chain, at every positive discount, some features in the plane diverge for every "
         "step size.",
         "proof",
-        "safe",
+        "smooth",
         unsafe_chains,
     ),
     _claim(
@@ -247,7 +247,7 @@ CLAIMS = Claims(
         "On-policy, with distinct features, small step sizes converge if "
         r"$\max\lVert x\rVert\max\lVert x-x'\rVert\le2\,\mathrm{arcosh}(1/\gamma)$.",
         "bound",
-        "normaliser",
+        "normaliser-proof",
         small_features,
     ),
     _claim(

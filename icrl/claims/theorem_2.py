@@ -194,7 +194,7 @@ def theorem_2(rng):
 
 CLAIMS = Claims(
     *(
-        Claim(name, source, statement, kind, "sec-ct-theorem-2", check, *risk)
+        Claim(name, source, statement, kind, "sec-ct-constants", check, *risk)
         for name, source, statement, kind, check, *risk in (
             (
                 "theorem-2-recursion",
@@ -219,7 +219,7 @@ CLAIMS = Claims(
                 "population-operator",
                 "ours, towards Theorem 2 of Xie et al. (2026)",
                 r"$\widehat M(s,s)\ge m(1-\varepsilon)/(1-\varepsilon(2m-1))$, $m=M_\pi(s,s)$, if visits are "
-                r"within a relative $\varepsilon$ of $n\mu$; attained. $n_s-n\mu(s)$ is a martingale plus "
+                r"within a relative $\varepsilon<1$ of $n\mu$; attained. $n_s-n\mu(s)$ is a martingale plus "
                 r"$g_s(S_0)-g_s(S_n)$.",
                 "bound",
                 self_attention,

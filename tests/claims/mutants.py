@@ -149,6 +149,21 @@ def drifts_apart(*arguments, original=TD_CLAIMS.started_at):
     return run * 0.999 ** np.arange(len(run))[:, None]
 
 
+def never_arrives(*arguments, original=TD_CLAIMS.started_at):
+    """Runs that grow still do, runs that converge stop short."""
+    return original(*arguments) + 0.01
+
+
+def never_grows(*arguments, original=TD_CLAIMS.started_at):
+    """Runs that converge still do."""
+    return np.clip(original(*arguments), -1e3, 1e3)
+
+
+def too_far_alone(num_layers, discount, value, score, original=ST.SoftmaxTransformer):
+    """Three times the step: each kernel diverges by itself."""
+    return original(num_layers, discount, 3 * value, score)
+
+
 def step_size_forgotten(*arguments, original=TD_CLAIMS.started_at):
     return original(*arguments[:6])
 

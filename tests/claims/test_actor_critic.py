@@ -48,6 +48,18 @@ def test_sign_of_the_next_features(monkeypatch):
     assert not holds("theorem-3-3")
 
 
+def test_sign_of_the_critic(monkeypatch):
+    """alpha phi with the wrong sign; the actor is as it should be."""
+
+    def broken(num_features, num_policy_features, *rest, original=claims.actor_critic_weights):
+        P, V = original(num_features, num_policy_features, *rest)
+        V[-num_features - num_policy_features] *= -1
+        return P, V
+
+    monkeypatch.setattr(claims, "actor_critic_weights", broken)
+    assert not holds("theorem-3-3")
+
+
 @pytest.mark.parametrize("name", ["score", "saturated-policies"])
 def test_scores_that_are_not_centred(monkeypatch, name):
     """The mean under the policy is not what is subtracted."""
@@ -79,6 +91,17 @@ def test_a_critic_of_states_that_stalls(monkeypatch):
     """Were the state critic's step zero too, the contrast would be empty."""
     zero = changed(claims.expectations, lambda result: (0 * result[0], 0 * result[1]))
     monkeypatch.setattr(claims, "expectations", zero)
+    assert not holds("pair-critic-stalls")
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_one_mean_alone_that_is_not_zero(monkeypatch, part):
+    """The TD error's or the actor step's."""
+
+    def off(result):
+        return tuple(x + 1e-3 * (k == part) for k, x in enumerate(result))
+
+    monkeypatch.setattr(claims, "expectations", changed(claims.expectations, off))
     assert not holds("pair-critic-stalls")
 
 
@@ -122,6 +145,15 @@ def test_controls_that_do_not_miss(monkeypatch):
     monkeypatch.setattr(literal, "literal_actor_critic", lambda *args: broken(*args[:-1], None))
     assert not holds("broken-blocks-miss")
     monkeypatch.setattr(literal, "literal_actor_critic", lambda *args: 1.01 * broken(*args))
+    assert not holds("broken-blocks-miss")
+
+
+@pytest.mark.parametrize("fault", literal.ACTOR_CRITIC_FAULTS)
+def test_each_broken_update_must_miss(monkeypatch, fault):
+    miss = claims.actor_critic_miss
+    monkeypatch.setattr(
+        claims, "actor_critic_miss", lambda rng, name: miss(rng, None if name == fault else name)
+    )
     assert not holds("broken-blocks-miss")
 
 

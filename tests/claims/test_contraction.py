@@ -193,6 +193,12 @@ def others_halved(matrix):
         (softmax_td, "softmax_kernel", norms_of(lambda k: k - k.mean(axis=0)), "theorem-2-norm"),
         (*wrap(contraction, "population_matching", lambda m: m**1.1), "population-operator"),
         (*wrap(contraction, "population_iteration_matrix", lambda b: 0.9 * b), "zero-temperature"),
+        (
+            *wrap(contraction, "population_iteration_matrix", lambda b: b + 0.01 * np.eye(len(b))),
+            "zero-temperature",
+        ),
+        (*wrap(chapter, "floor_errors", np.sqrt), "floor-slope"),
+        (*wrap(contraction.valid, "width", lambda x: 0 * x), "understated-range"),
         (*wrap(theorem_2, "started_at", lambda v: v[:1] + 0 * v), "theorem-2-recursion"),
         (*wrap(chapter, "started_at", lambda v: 1.001 * v), "rate-per-layer"),
         (*wrap(contraction, "certificate", replaced(rate=lambda r: 1.01 * r)), "rate-per-layer"),
@@ -209,6 +215,20 @@ def others_halved(matrix):
 def test_a_fault_in_a_part_is_seen(module, attribute, mutant, name, monkeypatch):
     monkeypatch.setattr(module, attribute, mutant)
     assert not holds(name)
+
+
+@pytest.mark.parametrize("factor", [0.99, 1.01])
+def test_what_self_attention_keeps_is_a_bound_and_is_attained(factor, monkeypatch):
+    """Where counts are off it keeps a little less than promised; then more, so that nothing attains it."""
+    original, calls = contraction.population_matching, []
+
+    def mutant(features, distribution):
+        calls.append(original(features, distribution))
+        # In each round: the true frequencies, counts that are off, the worst counts.
+        return calls[-1] if len(calls) % 3 == 1 else factor * calls[-1]
+
+    monkeypatch.setattr(contraction, "population_matching", mutant)
+    assert not holds("population-operator")
 
 
 def spectral(matrix):

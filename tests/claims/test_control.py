@@ -89,6 +89,18 @@ def test_a_broken_loop_is_not_the_plain_loop(name, fault, small, monkeypatch):
     assert not holds(name)
 
 
+@pytest.mark.parametrize("kind", ["sarsa", "expected-sarsa", "q-learning"])
+def test_one_kind_of_table_that_does_what_another_does(kind, monkeypatch):
+    monkeypatch.setattr(chapter, "TASKS", chapter.TASKS[:1])
+    update, other = learners.Tabular.update, "sarsa" if kind != "sarsa" else "q-learning"
+    monkeypatch.setattr(
+        learners.Tabular,
+        "update",
+        lambda self, *args: update(replace(self, kind=other) if self.kind == kind else self, *args),
+    )
+    assert not holds("control-loop-tabular")
+
+
 def test_a_layer_too_many(small, monkeypatch):
     update = learners.SoftmaxPairs.update
     monkeypatch.setattr(
@@ -104,6 +116,31 @@ def always_from_zero(roll):
     states = roll.states.copy()
     states[:, 1:][roll.ended] = 0
     return roll._replace(states=states)
+
+
+def unpaid(roll):
+    """Rewards that stand in no table."""
+    return roll._replace(rewards=roll.rewards + 0.5)
+
+
+def one_side(side):
+    """Only the score block has its gauge set, or only the value block."""
+
+    def half(P, V, discount):
+        return [(learners.regauge(P, V, discount), (P, V))[k != side][k] for k in (0, 1)]
+
+    return half
+
+
+def louder(part):
+    """Actor-critic that steps a tenth farther, as critic or as actor."""
+
+    def update(w, *rest, original=chapter.actor_critic_update):
+        new = list(original(w, *rest))
+        new[part] = new[part] + 0.1 * (new[part] - (w, rest[0])[part])
+        return tuple(new)
+
+    return update
 
 
 FAULTS = [
@@ -135,6 +172,12 @@ FAULTS = [
         changed(claims_of_rollouts.rollout_batch, always_from_zero),
     ),
     (
+        "rollouts-follow-the-tables",
+        claims_of_rollouts,
+        "rollout_batch",
+        changed(claims_of_rollouts.rollout_batch, unpaid),
+    ),
+    (
         "first-reward-time",
         chapter,
         "first_reward_time",
@@ -148,7 +191,12 @@ FAULTS = [
     ),
     ("gauge", chapter, "regauge", lambda P, V, discount: learners.regauge(P, V, 0.9 * discount)),
     ("raised-one-window", chapter, "sarsa_update", lambda *a: sarsa_update(*a[:-2], 0.9 * a[-2], a[-1])),
+    *(("raised-one-window", chapter, "actor_critic_update", louder(part)) for part in (0, 1)),
     ("gauge", chapter, "regauge", lambda P, V, discount: (P, V)),
+    ("gauge", chapter, "regauge", one_side(0)),
+    ("gauge", chapter, "regauge", one_side(1)),
+    ("gauge-matters", chapter, "misses", lambda rng, ended, gamma, f=chapter.misses: f(rng, False, gamma)),
+    ("gauge-matters", chapter, "misses", lambda rng, ended, gamma, f=chapter.misses: f(rng, ended, 0.9)),
     ("gauge-matters", chapter, "moved_block", lambda d, gamma, scale, rng: sarsa_weights(d, 1.0, scale)),
     ("lost-gap", scores, "goals", lambda process: process.start > 0),
     ("lost-gap", chapter, "score", changed(chapter.score, lambda s: s._replace(share=0.5 * s.share))),

@@ -137,7 +137,11 @@ BROKEN = {
         "no loud state": changed(chapter, "draw_context", lambda x, *_, **__: (0 * x[0], *x[1:])),
     },
     "price-first-open": {"price": changed(*first, scaled_row(1.001, 0))},
-    "price-first-hurts": {"price last": changed(*first, lambda w, *_: (w[0].roll(-1, 0), w[1].roll(-1, 0)))},
+    "price-first-hurts": {
+        "price last": changed(*first, lambda w, *_: (w[0].roll(-1, 0), w[1].roll(-1, 0))),
+        "TD as bad": (chapter, "td_weights", lambda d, n: depth.price_first_weights(d, n - 1, 0.99)),
+        "price last as bad": changed(*priced, rolled),
+    },
     "priced-certificate": {
         "floor": changed(depth, "priced_certificate", lambda c, *_: replace(c, floor=c.floor / 100)),
         "distance": changed(

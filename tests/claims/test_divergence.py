@@ -64,6 +64,21 @@ def test_proofs_fail_on_a_flipped_sign(name, flip, monkeypatch):
         assert not holds(name)
 
 
+@pytest.mark.parametrize("always", ["2/5", "1/2"])
+def test_one_temperature_for_both(always, monkeypatch):
+    at = exact_chains.ExactChain.at
+    monkeypatch.setattr(
+        exact_chains.ExactChain, "at", lambda self, inverse_temperature: at(self, inverse_temperature=always)
+    )
+    assert not holds("divergence-temperature")
+
+
+def test_a_table_that_grows_too(monkeypatch):
+    table = softmax_td.tabular_td
+    monkeypatch.setattr(softmax_td, "tabular_td", lambda *arguments: 1e5 * table(*arguments))
+    assert not holds("sampled-divergence")
+
+
 def test_tight_chain_fails_on_a_flipped_sign(monkeypatch):
     flip_gamma(monkeypatch)
     with contextlib.suppress(ArithmeticError):
@@ -98,9 +113,22 @@ def test_flipped_scores(monkeypatch):
         assert not holds(name)
 
 
+def test_a_large_trace_is_not_all(monkeypatch):
+    """With the trace that equal norms promise, and yet an eigenvalue below zero."""
+
+    def indefinite(features, process):
+        basis = np.linalg.qr(np.column_stack([np.ones(3), np.eye(3)[:, :2]]))[0]
+        return basis @ np.diag([1 - process.discount, 1e3, -0.1]) @ basis.T
+
+    monkeypatch.setattr(operators, "population_operator", indefinite)
+    assert not holds("equal-norms-three")
+
+
 def test_flipped_step_range(monkeypatch):
     largest = operators.largest_step_size
     monkeypatch.setattr(operators, "largest_step_size", lambda operator: 2 * largest(operator))
+    assert not holds("step-size-range")
+    monkeypatch.setattr(operators, "largest_step_size", lambda operator: 0.5 * largest(operator))
     assert not holds("step-size-range")
     monkeypatch.setattr(operators, "largest_step_size", lambda operator: largest(operator) or 1e-3)
     assert not holds("step-size-range")

@@ -56,6 +56,11 @@ def no_leak(rows, num_layers, *, discount, focus=1.0):
     return ORIGINAL["response"](rows, num_layers, discount=discount)
 
 
+def other_price(rows, num_layers, **options):
+    seen = ORIGINAL["response"](rows, num_layers, **options)
+    return seen._replace(mean_gain=1.01 * seen.mean_gain)
+
+
 def untrained(c, g, **options):
     run = ORIGINAL["pretrain"](c, g, **options)
     first = [x[:1].expand_as(x) for x in (run.value_weights, run.score_weights)]
@@ -82,6 +87,7 @@ FAULTS = [
     ("horner-reachability", forward, "table_operators", operators_of_predecessors),
     ("construction-gap", forward, "table_operators", operators_of_predecessors),
     ("two-jobs", emergence, "response", no_leak),
+    ("two-jobs", emergence, "response", other_price),
     ("two-jobs", forward, "table_operators", operators_of_predecessors),
     ("response-fit", emergence, "krylov", lambda p, r, g, k: ORIGINAL["krylov"](p.mT, r, g, k)),
     ("response-fit", emergence, "tables", lambda s, r: ORIGINAL["counts"](s, r + r.mean())),

@@ -100,6 +100,16 @@ def leaking(c, weights, scores, tasks, original=emergence.query_values):
     return original(c, weights, scores, tasks)
 
 
+def silent(rule):
+    """One of the rules says nothing."""
+
+    def changed(c, tasks):
+        rules = BASELINES(c, tasks)
+        return rules | {rule: 0 * rules[rule]}
+
+    return changed
+
+
 FAULTS = [
     ("training-helps", chapter, "pretrain", untrained),
     ("training-helps", trainer, "objectives", targets(flipped)),
@@ -119,11 +129,9 @@ FAULTS = [
     ("price-of-the-mean", trainer, "objectives", targets(blind)),
     ("price-of-the-mean", emergence, "construction", paying(1.01)),
     ("price-of-the-mean", emergence, "query_values", leaking),
-    (
-        "simple-rules-beat-training",
-        emergence,
-        "baselines",
-        lambda c, tasks: {name: 0 * said for name, said in BASELINES(c, tasks).items()},
+    *(
+        ("simple-rules-beat-training", emergence, "baselines", silent(rule))
+        for rule in ("certainty equivalence", "centred TD + mean / (1 - gamma)")
     ),
 ]
 

@@ -63,6 +63,28 @@ def no_growth(*args):
     return seen._replace(target_slope=0.5 * seen.target_slope)
 
 
+def asymptotics_with(**factors):
+    """One of the closed forms a tenth too small."""
+
+    def broken(*args):
+        seen = ORIGINAL["asymptotics"](*args)
+        return seen._replace(**{name: factor * getattr(seen, name) for name, factor in factors.items()})
+
+    return broken
+
+
+def another_row_grows(features, states, rewards, discount, num_layers):
+    gradient = ORIGINAL["construction_gradient"](features, states, rewards, discount, num_layers)
+    gradient[1][1, 0, 0] += 0.01 * num_layers
+    return gradient
+
+
+def noisy(tasks, windows, rng):
+    """Returns of the right mean and too large a variance."""
+    returned = RETURNS(tasks, windows, rng)
+    return returned + returned.std() * rng.choice([-1, 1], size=len(returned))
+
+
 def uncleared(self, prompt, update):
     """A shift that adds to the target row instead of replacing it."""
     shifted = SHIFT(self, prompt, update)
@@ -110,12 +132,18 @@ FAULTS = [
     ("neu-unbiased-square", chapter, "squared_norm", biased),
     ("neu-unbiased-square", chapter, "squared_norm", too_sure),
     ("neu-gradient-asymptotics", chapter, "asymptotics", no_growth),
+    *(
+        ("neu-gradient-asymptotics", chapter, "asymptotics", asymptotics_with(**{part: 0.9}))
+        for part in ("reward", "current", "target_limit")
+    ),
     ("neu-without-coverage", chapter, "construction_gradient", covered),
+    ("neu-without-coverage", chapter, "construction_gradient", another_row_grows),
     ("neu-gradient-asymptotics", limits, "matching_matrix", lambda f, s: neu_matching(f, s).T),
     ("neu-gradient-asymptotics", SoftmaxTransformer, "_shift", uncleared),
     ("neu-random-parameters", chapter, "softmax_td_weights", lambda d: flipped(d)),
     ("neu-returns", neu.TaskDistribution, "returns", early),
     ("neu-returns", neu.TaskDistribution, "returns", late),
+    ("neu-returns", neu.TaskDistribution, "returns", noisy),
 ]
 neu_matching = limits.matching_matrix
 

@@ -100,13 +100,74 @@ def untilted(result):
     return value, by_P + np.triu(by_P, 1), by_V
 
 
+def with_gradients(change):
+    """Autograd through the whole block, its gradients passed through `change(by_P, by_V, m)`."""
+
+    def fault():
+        original = chapter.block_gradients
+
+        def broken(prompts, teacher, P, V, p):
+            value, by_P, by_V = original(prompts, teacher, P, V, p)
+            return value, *change(by_P.copy(), by_V.copy(), prompts.shape[1] - p - 1)
+
+        return broken
+
+    return fault
+
+
+def data_scaled(by_P, by_V, m):
+    """Of the law of V21 and P12."""
+    by_V[:, :m] *= 1.1
+    return by_P, by_V
+
+
+def corner_scaled(by_P, by_V, m):
+    """Of the law of V22 and P22."""
+    by_V[:, m:] *= 1.1
+    return by_P, by_V
+
+
+def corner_turned(by_P, by_V, m):
+    """A turn in P22 that its law of norms does not see: an antisymmetric part off the block's own."""
+    corner = by_P[m:, m:]
+    corner[0, 1] += 1e-3
+    corner[1, 0] -= 1e-3
+    return by_P, by_V
+
+
+def with_corners(rng, size, p, corner, original=chapter.gaussian_block):
+    return original(rng, size, p, True)
+
+
+def louder_loss():
+    original = chapter.mimicking_loss
+
+    def broken(*args):
+        loss = original(*args)
+        value = loss.loss(*loss.on_manifold(2.0)) * 0 + 1.01
+
+        class Louder(type(loss)):
+            def loss(self, *blocks):
+                return value * super().loss(*blocks)
+
+        return Louder(**{field.name: getattr(loss, field.name) for field in dataclasses.fields(loss)})
+
+    return broken
+
+
 def lost_mode(rate):
     return rate._replace(expected=1.02 * rate.expected)
 
 
 FAULTS = [
     ("mimicking-gradients", "mimicking_loss", lambda: changed("mimicking_loss", half_columns)),
+    ("mimicking-gradients", "mimicking_loss", louder_loss),
     ("proposition-3-1", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
+    ("proposition-3-1", "gaussian_block", lambda: with_corners),
+    *(
+        ("flow-balance", "block_gradients", with_gradients(change))
+        for change in (data_scaled, corner_scaled, corner_turned)
+    ),
     ("flow-balance", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
     ("commutant-law", "sarsa_prompt", lambda: changed("sarsa_prompt", leak)),
     ("commutant-law", "block_gradients", lambda: changed("block_gradients", untilted)),
@@ -132,6 +193,7 @@ RATE_FAULTS = [
     ("polyak-lojasiewicz", "richness", halved),
     ("gap-and-scale", "richness", halved),
     ("gap-and-scale", "gaps_of_blocks", lambda bounds: (bounds[0], 0.99 * bounds[1])),
+    ("gap-and-scale", "gaps_of_blocks", lambda bounds: (0.5 * bounds[0], bounds[1])),
     ("escape-time", "gradient_flow", slower),
     ("rate-by-modes", "follow", lambda landing: landing._replace(flow=slower(landing.flow))),
     ("rate-by-modes", "richness", steeper),
@@ -164,9 +226,35 @@ def test_rates_see_a_wrong_jacobian(flowed_once, monkeypatch):
     assert not holds("rate-by-modes")
 
 
+def short_flow(time, rng, original=chapter.corner_flow):
+    """A short piece of the flow is long enough for a fault to show, and not for what is right to drift."""
+    return original(time / 300, rng)
+
+
+def test_corner_law_holds_on_a_short_flow(monkeypatch):
+    monkeypatch.setattr(chapter, "corner_flow", short_flow)
+    assert holds("corner-law")
+
+
 def test_corner_law_sees_what_is_no_gradient(monkeypatch):
     wrong = changed("block_gradients", untilted, whole_block)
     monkeypatch.setattr(whole_block, "block_gradients", wrong)
+    monkeypatch.setattr(chapter, "corner_flow", short_flow)
+    assert not holds("corner-law")
+
+
+@pytest.mark.parametrize("part", ["norms", "turn"])
+def test_corner_law_sees_each_part(monkeypatch, part):
+    original = whole_block.block_gradients
+
+    def broken(prompts, teacher, P, V, p):
+        value, by_P, by_V = original(prompts, teacher, P, V, p)
+        m = prompts.shape[1] - p - 1
+        change = corner_scaled if part == "norms" else corner_turned
+        return value, *change(by_P.copy(), by_V.copy(), m)
+
+    monkeypatch.setattr(whole_block, "block_gradients", broken)
+    monkeypatch.setattr(chapter, "corner_flow", short_flow)
     assert not holds("corner-law")
 
 

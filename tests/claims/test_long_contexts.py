@@ -99,6 +99,16 @@ def uncleared(self, prompt, update):
     return shifted
 
 
+def steeper(factor):
+    """Every eigenvalue of B larger by a factor: the range of step sizes seems to end elsewhere."""
+
+    def matrix(*args):
+        seen = ORIGINAL["population_iteration_matrix"](*args)
+        return np.eye(len(seen)) - factor * (np.eye(len(seen)) - seen)
+
+    return matrix
+
+
 FAULTS = [
     ("neu-endless-context", limits, "population_matching", lambda f, m: POPULATION(f, m[::-1])),
     ("neu-endless-context", endless, "softmax_td_weights", lambda d, a: WEIGHTS(d, 1.1 * a)),
@@ -112,6 +122,8 @@ FAULTS = [
     ("theorem-3", limits, "population_matching", lambda f, m: 0.9 * POPULATION(f, m)),
     ("neu-step-sizes", chapter, "limit_update", lambda t, k, step_size: ORIGINAL["limit_update"](t, k)),
     ("neu-step-sizes", limits, "population_matching", lambda f, m: 0.8 * POPULATION(f, m)),
+    ("neu-step-sizes", chapter, "population_iteration_matrix", steeper(2)),  # inside, it is not beyond
+    ("neu-step-sizes", chapter, "population_iteration_matrix", steeper(0.8)),  # beyond, it is not inside
     ("neu-other-order", neu.TaskDistribution, "enumerate", uniform),
     ("neu-other-order", chapter, "neu_terms", same_value),
     ("neu-joint-slope", joint, "_pair_statistics", lambda P, mu: (0 * PAIRS(P, mu)[0], PAIRS(P, mu)[1])),
@@ -120,6 +132,7 @@ FAULTS = [
     ("neu-joint-slope", chapter, "joint_slope", lambda *a: 1.1 * ORIGINAL["joint_slope"](*a)),
     ("neu-joint-slope", chapter, "joint_slope", lambda *a: 0.9 * ORIGINAL["joint_slope"](*a)),
     ("neu-joint-limit", chapter, "joint_slope", lambda *a: 1.1 * ORIGINAL["joint_slope"](*a)),
+    ("neu-joint-limit", chapter, "joint_slope", lambda *a: 0.9 * ORIGINAL["joint_slope"](*a)),
 ]
 PAIRS, WEIGHTS = joint._pair_statistics, endless.softmax_td_weights
 

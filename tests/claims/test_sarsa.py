@@ -56,6 +56,14 @@ def leak(prompt):
     return prompt
 
 
+def heard_by_itself(weights):
+    """The parameter column has a score with itself."""
+    P, V = weights
+    constant = 2 * (len(P) - 2) // 3 + 1
+    P[constant, constant] = 0.1
+    return P, V
+
+
 WEIGHTS, PROMPTS = linear_transformer.sarsa_weights, linear_transformer.sarsa_prompt
 UPDATE = chapter.sarsa_update
 FAULTS = [
@@ -69,6 +77,7 @@ FAULTS = [
     ("scores-are-td-errors", "sarsa_weights", changed(WEIGHTS, flip_current_value)),
     ("scores-are-td-errors", "sarsa_weights", changed(WEIGHTS, drop_reward)),
     ("scores-are-td-errors", "sarsa_prompt", half_gamma),
+    ("scores-are-td-errors", "sarsa_weights", changed(WEIGHTS, heard_by_itself)),
     ("stacked-blocks", "sarsa_weights", changed(WEIGHTS, write_constant)),
     ("stacked-blocks", "sarsa_weights", changed(WEIGHTS, double_value)),
     ("sarsa-trajectory", "sarsa_weights", changed(WEIGHTS, flip_current_value)),
@@ -133,4 +142,13 @@ def test_readout_identity_sees_the_parameter_columns_own_attention(monkeypatch):
 def test_controls_see_a_broken_block_that_is_not_broken(monkeypatch):
     original = chapter.literal_sarsa
     monkeypatch.setattr(chapter, "literal_sarsa", lambda name, *args: original(None, *args))
+    assert not holds("broken-sarsa-misses")
+
+
+@pytest.mark.parametrize("fault", chapter.SARSA_FAULTS)
+def test_each_broken_block_must_miss(monkeypatch, fault):
+    original = chapter.literal_sarsa
+    monkeypatch.setattr(
+        chapter, "literal_sarsa", lambda name, *args: original(None if name == fault else name, *args)
+    )
     assert not holds("broken-sarsa-misses")

@@ -300,6 +300,11 @@ FAULTS = {
         "quotient_rate",
         lambda matrix: np.abs(np.linalg.eigvals(matrix)).max(),
     ),
+    ("two-rates", "sharp attention"): (
+        claims_of_passes,
+        "empirical_model",
+        changed(claims_of_passes.empirical_model, lambda x: (x[0], 0.99 * x[1])),
+    ),
     ("two-rates", "constants"): (
         claims_of_passes,
         "pass_operator",

@@ -96,3 +96,9 @@ def test_intact_mutants_change_nothing(monkeypatch):
     monkeypatch.setattr(LAYERS, "_shift", shift())
     for name in INTACT:
         assert still_holds(CLAIMS[name], 0), name
+
+
+@pytest.mark.parametrize("name", ST_CLAIMS.SOFTMAX_FAULTS)
+def test_each_broken_construction_must_miss(monkeypatch, name):
+    monkeypatch.setitem(ST_CLAIMS.SOFTMAX_FAULTS, name, {})
+    assert not still_holds(CLAIMS["broken-constructions-miss"], 0)

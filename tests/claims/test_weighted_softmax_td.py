@@ -26,7 +26,9 @@ from mutants import (
     kernel_without_mask,
     linear_td_by_sums,
     loop,
+    never_arrives,
     never_diverges,
+    never_grows,
     one_kernel_for_all,
     rewards_off_by_one,
     row,
@@ -37,6 +39,7 @@ from mutants import (
     tabular_td_by_sums,
     tabular_td_without_steps,
     time_reversed,
+    too_far_alone,
 )
 
 from icrl.claims.weighted_softmax_td import CLAIMS
@@ -72,7 +75,10 @@ MUTATIONS = [
     (TD, "softmax_kernel", kernel_shifted, "invertible-iff-distinct"),
     (TD_CLAIMS, "started_at", stays, "converges-iff-radius"),
     (TD_CLAIMS, "started_at", step_size_forgotten, "converges-iff-radius"),
+    (TD_CLAIMS, "started_at", never_arrives, "converges-iff-radius"),
+    (TD_CLAIMS, "started_at", never_grows, "converges-iff-radius"),
     (TD_CLAIMS, "SoftmaxTransformer", one_kernel_for_all, "alternating-kernels"),
+    (TD_CLAIMS, "SoftmaxTransformer", too_far_alone, "alternating-kernels"),
     (TD_CLAIMS, "SoftmaxTransformer", never_diverges, "alternating-kernels"),
     (TD, "fixed_point", ZERO_IF_UNVISITED, "unvisited-query"),
     (TD, "tabular_td", tabular_td_by_sums, "tabular-td"),

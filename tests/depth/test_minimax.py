@@ -35,6 +35,8 @@ def test_the_optimum_is_what_its_polynomial_leaves(rewards, averaging):
         chain, gamma = random_mrp(5, 0.9, rng).transition, float(rng.uniform(0.3, 0.95))
         best = depth.best_on_chain(chain, gamma, 2, rewards=rewards, averaging=averaging)
         assert averaging or best.mean_gain == 0
+        if rewards == "span":  # exact on constants, or its error would have no bound
+            assert abs(best.coefficients @ gamma ** np.arange(2) + best.mean_gain - 1 / (1 - gamma)) < 1e-8
         assert abs(worst_error(best, chain, gamma, rewards) - best.error) < 1e-8
         for _ in range(20):
             moved = rng.normal(size=2) * 0.05
@@ -92,6 +94,9 @@ def test_one_layer_on_the_circle_by_hand():
     assert best.mean_gain == 0
     best = depth.best_on_circle(0.5, 2, num_points=60, num_sides=32)
     assert np.allclose(best.coefficients, depth.circle_polynomial(2, 0.5), atol=1e-2)
+    best = depth.best_on_circle(0.5, 2, rewards="value", num_points=60, num_sides=32)  # TD leaves gamma^2
+    assert 0.25 * np.cos(np.pi / 32) - 1e-9 <= best.error <= 0.25 + 1e-9
+    assert np.allclose(best.coefficients, [1, 1], atol=1e-2)
 
 
 def test_programmes_that_are_not_solved(monkeypatch):

@@ -1,10 +1,13 @@
 """The loss in its moments, and the flow."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import approx_fprime, check_grad
 
+from icrl.gradient_flow import flow
 from icrl.gradient_flow.flow import Flow, MimickingLoss, gradient_flow, mimicking_loss, outcome
 from icrl.gradient_flow.richness import landing_point, richness
 from icrl.gradient_flow.tasks import random_tasks
@@ -47,6 +50,14 @@ def test_derivatives(tasks, rng):
     assert check_grad(function, gradient, point) < 1e-3
     numbers = approx_fprime(point, gradient, 1e-6)
     assert np.allclose(tasks.hessian(*tasks.unpack(point)), numbers, atol=1e-3)
+
+
+def test_residuals_by_a_loop(tasks, rng):
+    """``(V21 S P12 - V*21 S P*12) w`` of each task."""
+    score, value = rng.normal(size=(5, 3)), rng.normal(size=(2, 5))
+    for found, S, w in zip(tasks.residuals(score, value), tasks.moments, tasks.parameters, strict=True):
+        wanted = (value @ S @ score - tasks.teacher_value @ S @ tasks.teacher_score) @ w
+        assert np.allclose(found, wanted, atol=1e-13)
 
 
 def test_zero_on_the_manifold(tasks):
@@ -107,12 +118,12 @@ def test_balance_is_the_difference_of_squares(rng):
 
 def test_how_a_flow_ends_by_default_and_where_it_stops():
     """From time 0 to the end, with tolerances 1e-9 and 1e-12; or until the loss is what it may be."""
-    loss, score, value = scalar(0.5, 2.0)
+    loss, score, value = scalar(0.0, 0.9)  # crosses a loss of 1
     once = gradient_flow(loss, score, value, 2.0)
     again = gradient_flow(loss, score, value, 2.0, rtol=1e-9, atol=1e-12, stop=0.0)
     assert np.array_equal(once.scores, again.scores)
     assert (once.times[0], once.times[-1]) == (0, 2)
-    stopped = gradient_flow(loss, 0.5 * score, value, 2.0, stop=1e-3)
+    stopped = gradient_flow(loss, score, value, 2.0, stop=1e-3)
     assert np.isclose(stopped.losses[-1], 1e-3)
     assert stopped.times[-1] < 2
     assert (stopped.losses[:-1] > 1e-3).all()
@@ -128,7 +139,8 @@ def test_ends_are_named_by_their_last_moment(height, value, end):
     """One entry each beside the saddle: the gradient in the score is -4 V, that in the value almost 0."""
     loss, _, _ = scalar(0.0, 0.0)
     values = np.array([0.7, 0.8, value])[:, None, None]
-    flow = Flow(np.arange(3.0), np.zeros((3, 1, 1)), values, np.array([1.0, 0.5, height]))
+    scores = np.array([0.3, 0.4, 0.0])[:, None, None]
+    flow = Flow(np.arange(3.0), scores, values, np.array([1.0, 0.5, height]))
     assert outcome(flow, loss) == end
 
 
@@ -211,6 +223,18 @@ def test_refuses_vectors_of_another_length(count):
 def test_refuses_solver_that_gives_up():
     with pytest.raises(ValueError, match="the solver gave up at time"):
         gradient_flow(LOSS, 1e200 * SCORE, 1e200 * VALUE, 1.0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("success", "last"), [(False, 1.0), (True, np.nan)])
+def test_refuses_a_solution_that_is_none(success, last, monkeypatch):
+    """The solver says that it failed, or one number of many is none."""
+    y = np.ones((25, 3))
+    y[7, -1] = last
+    found = SimpleNamespace(success=success, y=y, t=np.array([0, 1, 1.5]))
+    monkeypatch.setattr(flow, "solve_ivp", lambda *_, **__: found)
+    with pytest.raises(ValueError, match=r"rtol is 1e-09, atol 1e-12; the solver gave up at time 1.5"):
+        gradient_flow(LOSS, SCORE, VALUE, 2.0)
 
 
 @pytest.mark.bad_input

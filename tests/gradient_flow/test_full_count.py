@@ -1,5 +1,6 @@
 """Algorithm 1 on a device: its windows and steps are those of the reference, its draws have the same law."""
 
+import contextlib
 import itertools
 from dataclasses import replace
 
@@ -37,13 +38,18 @@ class Uniform(np.random.Generator):
         return self.drawn
 
 
-@pytest.mark.parametrize("parameters", ["drawn", "zero"])
-def test_a_window_is_the_references_window(parameters):
+@pytest.mark.parametrize(("parameters", "epsilon"), [("drawn", 0.3), ("zero", 0.3), ("drawn", 0.0)])
+def test_a_window_is_the_references_window(parameters, epsilon):
     """The same processes, parameters and uniform numbers: the same states, rows, updates; ties as well."""
-    setting, rng, batch = Experiment(epsilon=0.3, **SMALL), np.random.default_rng(0), 40
+    setting, rng, batch = Experiment(epsilon=epsilon, **SMALL), np.random.default_rng(0), 40
     worlds = setting.worlds(batch, rng)
+    if epsilon == 0:  # some successors are impossible
+        transition = worlds.transition.copy()
+        transition[:5, ..., 0] = 0
+        worlds = replace(worlds, transition=transition / transition.sum(-1, keepdims=True))
     w = setting.parameters(batch, rng) * (parameters == "drawn")
     starts, drawn = rng.integers(3, size=batch), rng.random((8, 3, batch))
+    drawn[..., :5] *= epsilon > 0  # the smallest uniform number: what is impossible is not drawn
     window = worlds.window(room.behaviour(setting, worlds, w), 7, Uniform(drawn), starts)
     wanted = room.lesson(setting, worlds, window, w)
     rows = np.cumsum(worlds.transition, -1)
@@ -84,9 +90,54 @@ def test_weights_and_state_go_on_from_window_to_window():
         first, second, third, new = itertools.islice(full_count.device_lessons(setting, generator()), 4)
         for a, b in ((first, second), (second, third)):
             assert torch.allclose(b.column[:, 1:], a.column[:, 1:] + follow * a.update)
-            # The window begins in the state in which the last one ended: its pair has that successor's row.
             assert a.data.shape == (4, 7, 13)
         assert (new.column - third.column).abs().max() > 0.1
+
+
+def test_a_window_begins_where_the_last_one_ended():
+    """With one action a state has one row of features: the last successor's is the first of the next."""
+    setting = Experiment(batch=4, windows=3, **SMALL | {"num_actions": 1})
+    first, second, third, new = itertools.islice(full_count.device_lessons(setting, generator()), 4)
+    for a, b in ((first, second), (second, third)):
+        assert torch.allclose(b.data[:, 0, :3], a.data[:, -1, 3:6] / 0.7)
+    assert not torch.isclose(new.data[:, 0, :3], third.data[:, -1, 3:6] / 0.7).any()
+
+
+def test_all_draws_come_from_the_generator():
+    """Parameters, processes and windows, those of the next processes too."""
+    setting = Experiment(batch=2, windows=2, **SMALL)
+    once, again = (list(itertools.islice(full_count.device_lessons(setting, generator(3)), 3)) for _ in "ab")
+    for one, other in zip(once, again, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_work_is_recorded_once_and_replayed(device, monkeypatch):
+    """On CUDA the first call works, the second records (which does nothing) and replays, as do all others."""
+    done, recording = [], []
+
+    class Graph:
+        replay = staticmethod(lambda: done.append("replayed"))
+
+    @contextlib.contextmanager
+    def graph(given):
+        assert isinstance(given, Graph)
+        recording.append("now")
+        yield
+        recording[-1] = "over"
+
+    def work():
+        if recording[-1:] != ["now"]:
+            done.append("worked")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    recorded = full_count._Recorded(work, torch.device(device))
+    for calls in range(1, 5):
+        recorded()
+        assert len(done) == calls
+    assert recording == (["over"] if device == "cuda" else [])
+    assert done == ["worked", *(["replayed"] * 3 if device == "cuda" else ["worked"] * 3)]
 
 
 def test_the_strict_gradient_is_the_gradient_of_one_window():
@@ -127,6 +178,13 @@ def test_training_is_that_of_the_reference(monkeypatch, batch, schedule):
     for x, y in zip(run, wanted, strict=True):
         assert np.allclose(x, y, rtol=1e-6, atol=1e-8)  # rates are rounded to float32
     assert abs(run.scores[-1] - run.scores[0]).max() > 0.01
+
+
+def test_fewest_steps_and_moments_if_none_are_named():
+    setting = Experiment(batch=2, **SMALL)
+    blocks = training_start(setting, 1, np.random.default_rng(0))
+    assert list(train_on_device(setting, 1, *blocks, generator(), records=2).steps) == [0, 1]
+    assert list(train_on_device(setting, 20, *blocks, generator()).steps) == list(range(0, 21, 2))
 
 
 def test_rows_of_the_table():
@@ -191,7 +249,17 @@ def test_refuses_moments_that_do_not_fit_blocks_of_another_size_and_missing_devi
         train_on_device(setting, 7, score, value, generator(), records=3)
     with pytest.raises(ValueError, match=r"score has shape \(1, 12, 7\); it must be \(1, 13, 7\)"):
         train_on_device(setting, 2, score[:, 1:], value[..., 1:], generator(), records=3)
+    with pytest.raises(ValueError, match=r"value has shape \(1, 5, 13\); it must be \(1, 6, 13\)"):
+        train_on_device(setting, 2, score, value[:, 1:], generator(), records=3)
+    with pytest.raises(ValueError, match="num_steps is 0; it must be at least 1"):
+        train_on_device(setting, 0, score, value, generator(), records=3)
+    with pytest.raises(ValueError, match="records is 1; it must be at least 2"):
+        train_on_device(setting, 2, score, value, generator(), records=1)
+    with pytest.raises(ValueError, match="at_once is 2 and batch 2; drawn on a device one of the two must"):
+        train_on_device(replace(setting, at_once=2, batch=2), 2, score, value, generator(), records=3)
     with pytest.raises(ValueError, match="at_once is 2 and batch 50; drawn on a device one of the two must"):
         train_on_device(replace(setting, at_once=2), 2, score, value, generator(), records=3)
     with pytest.raises(ValueError, match="device is 'abacus'; this machine has none"):
         full_count.available("abacus")
+    with pytest.raises(ValueError, match="device is 'cuda:99'; this machine has none"):
+        full_count.available("cuda:99")

@@ -118,6 +118,8 @@ def test_defaults_of_tasks():
         assert np.array_equal(once.moments, again.moments)
         assert np.array_equal(once.teacher_value, again.teacher_value)
     assert random_tasks("gaussian", 1, 1, np.random.default_rng(1)).moments.shape == (1, 3, 3)
+    fewest = random_actor_critic_tasks("one-hot", 1, 2, 1, np.random.default_rng(1), num_transitions=1)
+    assert fewest.moments.shape == (1, 5, 5)
 
 
 @pytest.mark.bad_input

@@ -74,6 +74,8 @@ def test_defaults_of_algorithm_1():
     once, again = (train(2, 1, 26, np.random.default_rng(3), **options) for options in ({}, said))
     assert all(np.array_equal(x, y) for x, y in zip(once, again, strict=True))
     assert len(once.steps) == 25
+    fewest = train(1, 1, 1, np.random.default_rng(3), batch=1, windows=1, records=2)
+    assert list(fewest.steps) == [0]
 
 
 def test_algorithm_1_is_seeded():
@@ -97,13 +99,13 @@ def test_alignment_off_what_the_loss_does_not_see():
     np.testing.assert_allclose(alignment(P, V, 0.6), [*raw, 1, 1], rtol=1e-12)
 
 
+COUNTS = dict.fromkeys(("num_states", "num_actions", "num_steps", "batch", "windows"), 0)
+COUNTS |= {"records": 1, "init_scale": 0, "learning_rate": 0}
+
+
 @pytest.mark.bad_input
-@pytest.mark.parametrize("name", ["num_states", "num_steps", "batch", "windows", "init_scale", "records"])
-def test_refuses_training(name):
-    with pytest.raises(ValueError, match=f"{name} is 0"):
-        train(
-            **(
-                {"num_states": 2, "num_actions": 1, "num_steps": 2, "rng": np.random.default_rng(0)}
-                | {name: 0}
-            )
-        )
+@pytest.mark.parametrize(("name", "value"), COUNTS.items())
+def test_refuses_training(name, value):
+    given = {"num_states": 2, "num_actions": 1, "num_steps": 2, "rng": np.random.default_rng(0), name: value}
+    with pytest.raises(ValueError, match=f"{name} is {value}; it must be"):
+        train(**given)

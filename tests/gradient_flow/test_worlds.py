@@ -39,9 +39,53 @@ def test_reward_and_process_agree():
     worlds = random_worlds(3, np.random.default_rng(2), num_states=4, num_actions=2)
     process = worlds.process(2)
     assert np.allclose(process.reward, worlds.reward[2])
-    assert np.array_equal(process.start, worlds.start[2])
-    with pytest.raises(ValueError, match="index is 3"):
-        worlds.process(3)
+    for name in ("start", "transition", "outcome_reward", "discount"):
+        theirs = getattr(worlds, name)
+        assert np.array_equal(getattr(process, name), theirs if name == "discount" else theirs[2])
+    for index in (3, -1):
+        with pytest.raises(ValueError, match=f"index is {index}"):
+            worlds.process(index)
+
+
+def test_features_of_states_one_hot_and_from_a_table():
+    """Drawn uniformly on (-1, 1); one unit vector for each pair; or one table for all worlds."""
+    rng = np.random.default_rng(0)
+    given = {"num_states": 3, "num_actions": 2}
+    states = random_worlds(500, rng, num_state_features=4, **given).state_features
+    assert states.shape == (500, 3, 4)
+    assert -1 <= states.min() < -0.99
+    assert 0.99 < states.max() <= 1
+    assert abs(states.mean()) < 0.03
+    unit = random_worlds(2, rng, features="one-hot", **given)
+    assert unit.state_features is None
+    for b, s, a in np.ndindex(2, 3, 2):
+        assert np.array_equal(unit.features[b, s, a], np.arange(6) == 2 * s + a)
+    table = rng.normal(size=(3, 2, 5))
+    assert np.array_equal(random_worlds(2, rng, features=table, **given).features, [table, table])
+    assert len(random_worlds(1, rng, num_states=1, num_actions=1, num_state_features=1)) == 1
+
+
+class Zero(np.random.Generator):
+    """Uniform numbers at their smallest."""
+
+    def random(self, shape):
+        return np.zeros(shape)
+
+
+def test_what_has_probability_zero_is_not_drawn():
+    """Not even by a uniform number that is exactly 0; and policies count by their shares."""
+    rng = np.random.default_rng(0)
+    worlds = random_worlds(2, rng, num_states=3, num_actions=3)
+    start, transition = np.tile([0, 0.5, 0.5], (2, 1)), worlds.transition.copy()
+    transition[..., :2] = [0, 0.3]
+    transition[..., 2] = 0.7
+    worlds = replace(worlds, start=start, transition=transition)
+    window = worlds.window(np.tile([0, 0.4, 0.6], (2, 3, 1)), 4, Zero(np.random.PCG64()))
+    assert (window.states == 1).all()
+    assert (window.actions == 1).all()
+    policies = rng.dirichlet(np.ones(3), size=(2, 3))
+    whole, half = (worlds.window(c * policies, 30, np.random.default_rng(1)) for c in (1, 0.5))
+    assert np.array_equal(whole.actions, half.actions)
 
 
 def test_a_window_draws_what_rollouts_draw():
@@ -78,6 +122,9 @@ def test_action_values_by_a_loop():
     values = worlds.action_values(w)
     for b, s, a in np.ndindex(2, 3, 2):
         assert np.isclose(values[b, s, a], w[b] @ worlds.features[b, s, a])
+    many = np.random.default_rng(9).normal(size=(3, 4, 2, 6))  # of learners side by side
+    for i in np.ndindex(3, 4):
+        assert np.allclose(worlds.action_values(many)[i], worlds.action_values(many[i]))
 
 
 @pytest.mark.bad_input
@@ -104,5 +151,9 @@ def test_refuses_worlds_that_do_not_fit():
     ):
         with pytest.raises(ValueError, match=message):
             random_worlds(2, rng, num_states=3, num_actions=2, **options)
-    with pytest.raises(ValueError, match="batch is 0"):
-        random_worlds(0, rng)
+    for name in ("batch", "num_states", "num_actions"):
+        with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
+            random_worlds(**{"batch": 1, "rng": rng, name: 0})
+    for shape in ((2, 5), (3, 6), (6,)):
+        with pytest.raises(ValueError, match="weights has shape"):
+            worlds.action_values(np.ones(shape))
