@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icrl.gradient_flow import block_gradients, corner_flow, whole_block
-from icrl.linear_transformer import sarsa_prompt, sarsa_weights
+from icrl.linear_transformer import LinearTransformer, sarsa_prompt, sarsa_weights
 
 
 def test_gradients_by_differences():
@@ -26,6 +26,9 @@ def test_gradients_by_differences():
         up, down = (block_gradients(prompts, teacher, P, V + s * step, 2)[0] for s in (1, -1))
         assert by_V[i, j] == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-6)
     assert block_gradients(prompts, teacher, *teacher, 2)[0] == 0
+    learned, wanted = (LinearTransformer(*blocks, 2).readout(prompts).numpy() for blocks in ((P, V), teacher))
+    squares = [(a - b) @ (a - b) / 2 for a, b in zip(learned, wanted, strict=True)]
+    assert block_gradients(prompts, teacher, P, V, 2)[0] == pytest.approx(np.mean(squares))
 
 
 def test_the_law_of_the_corners():
