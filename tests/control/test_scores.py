@@ -118,6 +118,9 @@ def test_refuses_scores():
     other = random_mdp(3, 2, 0.8, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"processes have .* the discounts \[0.8, 0.9\]"):
         score([PROCESS, other], uniform([PROCESS, PROCESS]))
+    larger = random_mdp(4, 2, 0.9, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"processes have the sizes \(S, A\) \[\(3, 2\), \(4, 2\)\]"):
+        score([PROCESS, larger], uniform([PROCESS, PROCESS]))
     with pytest.raises(ValueError, match=r"processes\[1\] has the gap 0 between uniform and optimal"):
         score([PROCESS, same], uniform([PROCESS] * 2))
     with pytest.raises(ValueError, match="draws is 0"):

@@ -137,13 +137,16 @@ def test_worth_a_layer(gamma, rho, worth):
     [
         (lambda: depth.best_on_chain(np.eye(2) / 2, 0.5, 1, rewards="value"), "transition row 0 sums to 0.5"),
         (lambda: depth.best_on_chain(depth.cycle(3), 1.0, 1, rewards="value"), "discount is 1"),
-        (lambda: depth.best_on_chain(depth.cycle(3), 0.5, 0, rewards="value"), "num_layers is 0"),
+        (
+            lambda: depth.best_on_chain(depth.cycle(3), 0.5, 0, rewards="value"),
+            "num_layers is 0; it must be at least 1",
+        ),
         (lambda: depth.best_on_chain(depth.cycle(3), 0.5, 1, rewards="all"), "rewards is 'all'; it must be"),
         (
             lambda: depth.best_on_chain(depth.cycle(3), 0.5, 1, rewards="value", states=[3]),
             r"states\[0\] is 3; states run from 0 to 2",
         ),
-        (lambda: depth.best_on_circle(0.5, 0), "num_layers is 0"),
+        (lambda: depth.best_on_circle(0.5, 0), "num_layers is 0; it must be at least 1"),
         (lambda: depth.best_on_circle(0.5, 1, rewards="span"), "rewards is 'span'; it must be"),
         (lambda: depth.best_on_circle(0.5, 1, num_points=7), "num_points is 7; it must be at least 8"),
         (lambda: depth.worth_a_layer(0.9, 1.1), "mixing is 1.1"),
