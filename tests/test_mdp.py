@@ -167,7 +167,7 @@ def test_refuses_processes_refused(fields, message):
 @pytest.mark.parametrize(
     ("reward", "off", "allowed"),
     [
-        (0.1, 0.8e-8, True),
+        (0.1, 1e-8, True),
         (0.1, 1.2e-8, False),
         (0.1, -1.2e-8, False),
         (1e6, 0.8e-2, True),

@@ -176,7 +176,7 @@ def price(rng):
         different = max(different, np.abs(runs[0].policies - runs[1].policies).max())
         moved = runs[1].memories - runs[0].memories
         errors.append(np.ptp(moved, axis=(2, 3)).max() / max(1.0, np.abs(moved).max()))
-        different = different if np.abs(moved[1]).min() > 1e-6 else np.inf
+        different = different if np.abs(moved[1]).max() > 1e-6 else np.inf
     error = largest(errors) if different == 0 else np.inf
     return Evidence(error, 1e-10, "3 worlds, 25 windows: policies equal, values up to a shift that is not 0")
 

@@ -297,7 +297,8 @@ def squared_norm(updates: Float[np.ndarray, "B ..."]) -> tuple[float, float]:
     """An unbiased estimate of ``||E u||^2`` from independent draws ``u``, and its standard error (ours).
 
     The square of the mean's norm would be too large by the noise, ``tr Cov(u) / B``. The mean of
-    ``<u_i, u_j>`` over pairs ``i != j`` is not; it may be negative.
+    ``<u_i, u_j>`` over pairs ``i != j`` is not; it may be negative. The standard error is on the safe side:
+    a quarter too large where the mean is 0, and more where entries outnumber draws.
 
     Args:
         updates: ``(B, ...)``, ``B >= 2`` draws of equal weight.

@@ -217,6 +217,20 @@ def test_a_fault_in_a_part_is_seen(module, attribute, mutant, name, monkeypatch)
     assert not holds(name)
 
 
+@pytest.mark.parametrize("factor", [0.99, 1.01])
+def test_what_self_attention_keeps_is_a_bound_and_is_attained(factor, monkeypatch):
+    """Where counts are off it keeps a little less than promised; then more, so that nothing attains it."""
+    original, calls = contraction.population_matching, []
+
+    def mutant(features, distribution):
+        calls.append(original(features, distribution))
+        # In each round: the true frequencies, counts that are off, the worst counts.
+        return calls[-1] if len(calls) % 3 == 1 else factor * calls[-1]
+
+    monkeypatch.setattr(contraction, "population_matching", mutant)
+    assert not holds("population-operator")
+
+
 def spectral(matrix):
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 

@@ -89,6 +89,18 @@ def test_a_broken_loop_is_not_the_plain_loop(name, fault, small, monkeypatch):
     assert not holds(name)
 
 
+@pytest.mark.parametrize("kind", ["sarsa", "expected-sarsa", "q-learning"])
+def test_one_kind_of_table_that_does_what_another_does(kind, monkeypatch):
+    monkeypatch.setattr(chapter, "TASKS", chapter.TASKS[:1])
+    update, other = learners.Tabular.update, "sarsa" if kind != "sarsa" else "q-learning"
+    monkeypatch.setattr(
+        learners.Tabular,
+        "update",
+        lambda self, *args: update(replace(self, kind=other) if self.kind == kind else self, *args),
+    )
+    assert not holds("control-loop-tabular")
+
+
 def test_a_layer_too_many(small, monkeypatch):
     update = learners.SoftmaxPairs.update
     monkeypatch.setattr(

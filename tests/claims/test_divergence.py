@@ -113,6 +113,17 @@ def test_flipped_scores(monkeypatch):
         assert not holds(name)
 
 
+def test_a_large_trace_is_not_all(monkeypatch):
+    """With the trace that equal norms promise, and yet an eigenvalue below zero."""
+
+    def indefinite(features, process):
+        basis = np.linalg.qr(np.column_stack([np.ones(3), np.eye(3)[:, :2]]))[0]
+        return basis @ np.diag([1 - process.discount, 1e3, -0.1]) @ basis.T
+
+    monkeypatch.setattr(operators, "population_operator", indefinite)
+    assert not holds("equal-norms-three")
+
+
 def test_flipped_step_range(monkeypatch):
     largest = operators.largest_step_size
     monkeypatch.setattr(operators, "largest_step_size", lambda operator: 2 * largest(operator))

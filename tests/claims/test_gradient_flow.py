@@ -130,8 +130,8 @@ def corner_scaled(by_P, by_V, m):
 def corner_turned(by_P, by_V, m):
     """A turn in P22 that its law of norms does not see: an antisymmetric part off the block's own."""
     corner = by_P[m:, m:]
-    corner[0, 1] += 1e-6
-    corner[1, 0] -= 1e-6
+    corner[0, 1] += 1e-3
+    corner[1, 0] -= 1e-3
     return by_P, by_V
 
 
@@ -226,9 +226,35 @@ def test_rates_see_a_wrong_jacobian(flowed_once, monkeypatch):
     assert not holds("rate-by-modes")
 
 
+def short_flow(time, rng, original=chapter.corner_flow):
+    """A short piece of the flow is long enough for a fault to show, and not for what is right to drift."""
+    return original(time / 300, rng)
+
+
+def test_corner_law_holds_on_a_short_flow(monkeypatch):
+    monkeypatch.setattr(chapter, "corner_flow", short_flow)
+    assert holds("corner-law")
+
+
 def test_corner_law_sees_what_is_no_gradient(monkeypatch):
     wrong = changed("block_gradients", untilted, whole_block)
     monkeypatch.setattr(whole_block, "block_gradients", wrong)
+    monkeypatch.setattr(chapter, "corner_flow", short_flow)
+    assert not holds("corner-law")
+
+
+@pytest.mark.parametrize("part", ["norms", "turn"])
+def test_corner_law_sees_each_part(monkeypatch, part):
+    original = whole_block.block_gradients
+
+    def broken(prompts, teacher, P, V, p):
+        value, by_P, by_V = original(prompts, teacher, P, V, p)
+        m = prompts.shape[1] - p - 1
+        change = corner_scaled if part == "norms" else corner_turned
+        return value, *change(by_P.copy(), by_V.copy(), m)
+
+    monkeypatch.setattr(whole_block, "block_gradients", broken)
+    monkeypatch.setattr(chapter, "corner_flow", short_flow)
     assert not holds("corner-law")
 
 

@@ -125,3 +125,17 @@ def test_a_margin_of_zero_proves_nothing():
     process = mrp.MarkovRewardProcess(np.full((2, 2), 0.5), np.ones(2), 0.0)
     with pytest.raises(ValueError, match=r"the margin 0; the bound needs a positive one"):
         constructions.population_bound(np.zeros((2, 1)), process, 10, 0.1)
+
+
+def test_slow_eigenvalue_beside_features_of_large_norm():
+    """Far from the pair no kernel is left: only the direction's length counts, and who hears whom."""
+    process, visits, direction = (
+        mrp.random_mrp(4, 0.7, np.random.default_rng(3)),
+        np.arange(1.0, 5),
+        np.array([3.0, 4]),
+    )
+    features = np.array([[0.0, 0], [0, 0], [40, 0], [-30, 50]])
+    law = constructions.slow_eigenvalue(features, visits, process, (0, 1), direction)
+    apart = np.array([1.0, -1, 0, 0])
+    between = apart @ np.linalg.solve(np.eye(4) - 0.7 * process.transition, apart / visits)
+    assert law == pytest.approx(25 / (10 * between))

@@ -47,6 +47,18 @@ def test_a_trap_beside_the_reward_is_for_ever():
     assert first_reward_time(process, np.ones((3, 1))) == np.inf
 
 
+def test_a_chain_beside_a_trap_that_nobody_enters():
+    """Three steps one after the other, the last one paid; what is never met does not count."""
+    transition = np.zeros((5, 1, 5))
+    transition[[0, 1, 2, 3, 4], 0, [1, 2, 3, 3, 4]] = 1
+    ends, reward = np.arange(5) == 3, np.array([[0.0], [0.0], [1.0], [0.0], [0.0]])
+    for start, steps in ((0, 3), (1, 2)):
+        process = MarkovDecisionProcess(transition, reward, 0.5, np.eye(5)[start], ends)
+        assert first_reward_time(process, np.ones((5, 1))) == steps
+    process = MarkovDecisionProcess(transition, reward, 0.5, np.array([0.5, 0, 0, 0, 0.5]), ends)
+    assert first_reward_time(process, np.ones((5, 1))) == np.inf
+
+
 def test_shares_of_known_policies():
     rng = np.random.default_rng(3)
     processes = [random_mdp(4, 3, 0.8, rng) for _ in range(6)]
@@ -106,6 +118,9 @@ def test_refuses_scores():
     other = random_mdp(3, 2, 0.8, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"processes have .* the discounts \[0.8, 0.9\]"):
         score([PROCESS, other], uniform([PROCESS, PROCESS]))
+    larger = random_mdp(4, 2, 0.9, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"processes have the sizes \(S, A\) \[\(3, 2\), \(4, 2\)\]"):
+        score([PROCESS, larger], uniform([PROCESS, PROCESS]))
     with pytest.raises(ValueError, match=r"processes\[1\] has the gap 0 between uniform and optimal"):
         score([PROCESS, same], uniform([PROCESS] * 2))
     with pytest.raises(ValueError, match="draws is 0"):

@@ -190,6 +190,7 @@ def test_updates_without_prompts_are_those_of_the_transformers():
 def test_softmax_pairs_are_sharp_by_default():
     """As in the chapter: one layer, features twice one-hot, the paper's step, every pair read."""
     assert vars(SoftmaxPairs()) == vars(SoftmaxPairs(1, 4.0, 1.0, "all", False))
+    assert vars(WindowSarsa(2.0)) == vars(WindowSarsa(2.0, 1))
 
 
 def test_actor_critic_acts_by_its_own_policy():

@@ -40,6 +40,13 @@ def test_certificate_by_hand():
     assert 5 < opened < 15
 
 
+def test_steps_are_1_if_not_given():
+    given = np.eye(2), np.array([0, 1, 0, 0, 1]), np.array([1.0, 0, 1, 1]), 0.9, (0, 1), 1, 0.1
+    one, other = depth.priced_certificate(*given), depth.priced_certificate(*given, 1.0)
+    assert (one.rate, one.bound, one.plain.bound) == (other.rate, other.bound, other.plain.bound)
+    assert one.bound == (1 + one.open_end) * one.rate * one.initial + one.floor
+
+
 def test_certificate_where_it_says_nothing():
     """Steps so large that the error leaves the range of float64; without rewards there is none to grow."""
     features, states = np.eye(2), np.array([0, 1, 0, 0, 1, 0])

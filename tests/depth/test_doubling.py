@@ -45,8 +45,8 @@ def test_sharpness():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: depth.doubling_weights(0, 1, 0.9), "num_states is 0"),
-        (lambda: depth.doubling_weights(2, 0, 0.9), "num_layers is 0"),
+        (lambda: depth.doubling_weights(0, 1, 0.9), "num_states is 0; it must be at least 1"),
+        (lambda: depth.doubling_weights(2, 0, 0.9), "num_layers is 0; it must be at least 1"),
         (lambda: depth.doubling_weights(2, 1, 1.0), "discount is 1"),
         (lambda: depth.doubling_weights(2, 1, 0.9, sharpness=0.0), "sharpness is 0"),
         (lambda: depth.doubling_prompt(np.array([0, 2]), np.ones(1), 2), r"states\[1\] is 2"),

@@ -35,6 +35,8 @@ def test_the_optimum_is_what_its_polynomial_leaves(rewards, averaging):
         chain, gamma = random_mrp(5, 0.9, rng).transition, float(rng.uniform(0.3, 0.95))
         best = depth.best_on_chain(chain, gamma, 2, rewards=rewards, averaging=averaging)
         assert averaging or best.mean_gain == 0
+        if rewards == "span":  # exact on constants, or its error would have no bound
+            assert abs(best.coefficients @ gamma ** np.arange(2) + best.mean_gain - 1 / (1 - gamma)) < 1e-8
         assert abs(worst_error(best, chain, gamma, rewards) - best.error) < 1e-8
         for _ in range(20):
             moved = rng.normal(size=2) * 0.05
@@ -92,6 +94,9 @@ def test_one_layer_on_the_circle_by_hand():
     assert best.mean_gain == 0
     best = depth.best_on_circle(0.5, 2, num_points=60, num_sides=32)
     assert np.allclose(best.coefficients, depth.circle_polynomial(2, 0.5), atol=1e-2)
+    best = depth.best_on_circle(0.5, 2, rewards="value", num_points=60, num_sides=32)  # TD leaves gamma^2
+    assert 0.25 * np.cos(np.pi / 32) - 1e-9 <= best.error <= 0.25 + 1e-9
+    assert np.allclose(best.coefficients, [1, 1], atol=1e-2)
 
 
 def test_programmes_that_are_not_solved(monkeypatch):
@@ -132,13 +137,16 @@ def test_worth_a_layer(gamma, rho, worth):
     [
         (lambda: depth.best_on_chain(np.eye(2) / 2, 0.5, 1, rewards="value"), "transition row 0 sums to 0.5"),
         (lambda: depth.best_on_chain(depth.cycle(3), 1.0, 1, rewards="value"), "discount is 1"),
-        (lambda: depth.best_on_chain(depth.cycle(3), 0.5, 0, rewards="value"), "num_layers is 0"),
+        (
+            lambda: depth.best_on_chain(depth.cycle(3), 0.5, 0, rewards="value"),
+            "num_layers is 0; it must be at least 1",
+        ),
         (lambda: depth.best_on_chain(depth.cycle(3), 0.5, 1, rewards="all"), "rewards is 'all'; it must be"),
         (
             lambda: depth.best_on_chain(depth.cycle(3), 0.5, 1, rewards="value", states=[3]),
             r"states\[0\] is 3; states run from 0 to 2",
         ),
-        (lambda: depth.best_on_circle(0.5, 0), "num_layers is 0"),
+        (lambda: depth.best_on_circle(0.5, 0), "num_layers is 0; it must be at least 1"),
         (lambda: depth.best_on_circle(0.5, 1, rewards="span"), "rewards is 'span'; it must be"),
         (lambda: depth.best_on_circle(0.5, 1, num_points=7), "num_points is 7; it must be at least 8"),
         (lambda: depth.worth_a_layer(0.9, 1.1), "mixing is 1.1"),

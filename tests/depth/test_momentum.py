@@ -77,12 +77,15 @@ def test_the_bound_needs_reversibility_in_its_own_norm():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: depth.chebyshev_steps(0, 0.9), "num_layers is 0"),
+        (lambda: depth.chebyshev_steps(0, 0.9), "num_layers is 0; it must be at least 1"),
         (lambda: depth.chebyshev_steps(2, 1.0), "discount is 1"),
-        (lambda: depth.momentum_weights(0, 2, 0.9), "num_features is 0"),
+        (lambda: depth.momentum_weights(0, 2, 0.9), "num_features is 0; it must be at least 1"),
         (lambda: depth.chebyshev_error(np.eye(2), np.ones(2), 0.0, 2), "discount is 0"),
         (lambda: depth.chebyshev_error(np.eye(2), np.ones(3), 0.5, 2), "error has shape"),
-        (lambda: depth.chebyshev_error(np.eye(2), np.ones(2), 0.5, -1), "num_layers is -1"),
+        (
+            lambda: depth.chebyshev_error(np.eye(2), np.ones(2), 0.5, -1),
+            "num_layers is -1; it must be at least 0",
+        ),
         (lambda: depth.chebyshev_error(np.ones((2, 3)), np.ones(2), 0.5, 1), "transition has shape"),
         (lambda: depth.momentum_converges(np.eye(2), 1.0), "discount is 1"),
         (lambda: depth.momentum_converges(np.array([[np.nan]]), 0.5), r"transition\[0, 0\] is nan"),

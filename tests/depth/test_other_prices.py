@@ -41,6 +41,9 @@ def test_own_price_is_exact_on_constant_rewards(layers):
 @pytest.mark.bad_input
 @pytest.mark.parametrize("make", [depth.price_first_weights, depth.own_price_weights])
 def test_weights_refuse(make):
-    for arguments, words in (((2, 0, 0.9), "num_layers is 0"), ((2, 2, np.nextafter(1, 0)), "prices at")):
+    for arguments, words in (
+        ((2, 0, 0.9), "num_layers is 0; it must be at least 1"),
+        ((2, 2, np.nextafter(1, 0)), "prices at"),
+    ):
         with pytest.raises(ValueError, match=words):
             make(*arguments)

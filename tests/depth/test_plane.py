@@ -74,7 +74,7 @@ def test_refused():
         plane.point(np.ones(3))
     with pytest.raises(ValueError, match="coefficients has length 3; this plane knows 2 powers"):
         plane.best(3)
-    with pytest.raises(ValueError, match="num_powers is 0"):
+    with pytest.raises(ValueError, match="num_powers is 0; it must be at least 1"):
         depth.plane(WORLDS, 0)
-    with pytest.raises(ValueError, match="length is 0"):
+    with pytest.raises(ValueError, match="length is 0; it must be at least 1"):
         plane.best(0)

@@ -162,7 +162,7 @@ def test_numbers_of_a_known_network(monkeypatch):
 
 @pytest.mark.bad_input
 def test_refused():
-    with pytest.raises(ValueError, match="num_layers is 0"):
+    with pytest.raises(ValueError, match="num_layers is 0; it must be at least 1"):
         depth.layer_gains(torch.ones(1, 3), 0, 0.9)
     worlds = random_worlds("loop", (2,), 3, torch.Generator().manual_seed(1))
     with pytest.raises(ValueError, match="outside the masks"):

@@ -132,7 +132,10 @@ RING = [[0, 1], [1, 0]]
             r"features has shape \(2, 1\)",
         ),
         (lambda: divergence.hill_climb("tight", 3, 1, 1, np.random.default_rng(0)), "objective is 'tight'"),
-        (lambda: divergence.hill_climb("sharp", 2, 1, 1, np.random.default_rng(0)), "num_states is 2"),
+        (
+            lambda: divergence.hill_climb("sharp", 2, 1, 1, np.random.default_rng(0)),
+            "num_states is 2; it must be at least 3",
+        ),
         (lambda: divergence.exact_chain(RING, 0.9, [[1], [2]]), "discount holds the float 0.9"),
         (lambda: divergence.exact_chain(RING, "1", [[1], [2]]), "discount is 1"),
         (lambda: divergence.exact_chain(RING, "x", [[1], [2]]), "discount holds 'x'"),

@@ -83,6 +83,22 @@ def test_a_climb_without_a_step_is_its_start(objective):
         np.testing.assert_allclose(found[inside], start[unstable][inside], atol=1e-12)
 
 
+def test_moves_go_in_every_direction():
+    """The same start, one move: where it was kept, coordinates have moved by different amounts."""
+    (_, *start), (_, *end) = (
+        divergence.hill_climb("sharp", 3, 8, steps, np.random.default_rng(2)) for steps in (0, 1)
+    )
+    kept = np.flatnonzero(np.abs(end[0] - start[0]).max(axis=(1, 2)) > 0)
+    assert 0 < len(kept) < 8
+    for i in kept:
+        inside = np.abs(start[0][i]) < 6  # what lies outside of the bounds is clipped
+        assert len(np.unique((end[0] - start[0])[i][inside].round(9))) == inside.sum()
+
+
+def test_weights_of_extreme_logits():
+    assert search._softmax(np.array([[0.0, -900], [0, 900]])).tolist() == [[1, 0], [0, 1]]
+
+
 def test_bounds_of_a_climb(monkeypatch):
     """Features in [-6, 6], log P from -12 on before it is normalised, the odds of gamma at most e^7."""
     x = np.array([[1.0], [4], [9]])
@@ -171,7 +187,7 @@ def test_cells_are_half_decades():
 
 def test_verdicts_and_outermost_cells(monkeypatch):
     """What lies beyond the plane is in its last cells; a margin of 1e-7 and less is decided by proof."""
-    proved = {3.0: True, 4.0: None, 5.0: False}
+    proved = {3.0: None, 4.0: False, 5.0: True}
     chains = np.arange(6.0).reshape(6, 1, 1), np.ones((6, 1, 1)), np.full(6, 0.5)
     seen = {
         "sharp": np.array([1e-9, 1e20, 2e11, 1, 1, 1]),

@@ -71,6 +71,14 @@ def test_unsafe_features_of_a_dense_chain():
 def test_a_stable_chain_is_not_proved_to_diverge():
     assert not divergence.proves_divergence(exact_chains.three_states_equal_norms())
     assert divergence.proves_divergence(exact_chains.three_states())
+    alone = divergence.exact_chain([["1/2", "1/2"], ["1/2", "1/2"]], "1/2", [[0], [1]])
+    assert 0 < alone.excess() < 1
+    assert not divergence.proves_divergence(alone)
+
+
+def test_the_largest_precision_is_tried(monkeypatch):
+    monkeypatch.setattr(smooth_limit, "LARGEST_PRECISION", 128)
+    assert divergence.proves_divergence(exact_chains.three_states())
 
 
 def test_excess_is_the_first_symmetric_function():

@@ -218,11 +218,10 @@ def test_a_step_of_gradient_descent_by_hand(schedule):
     assert np.allclose(point[1], run.values[-1])
 
 
-def lessons(count=3, **changes):
+def lessons(count=3, rng=3, **changes):
     """The first lessons of a training."""
-    stream = room._lessons(
-        Experiment(**(SMALL | {"batch": 2, "windows": 3} | changes)), np.random.default_rng(3)
-    )
+    setting = Experiment(**(SMALL | {"batch": 2, "windows": 3} | changes))
+    stream = room._lessons(setting, np.random.default_rng(rng))
     return [next(stream) for _ in range(count)]
 
 
@@ -275,6 +274,8 @@ def test_all_windows_of_a_batch_are_shown_before_the_next(batch, at_once):
     setting = Experiment(batch=batch, windows=3, at_once=at_once, **SMALL)
     draws = room._lessons(setting, np.random.default_rng(2))
     given = [next(draws) for _ in range(3 * at_once + 2)]  # into the next draw of processes
+    wide = lessons(1, batch=at_once * batch, rng=2)[0].data  # drawn together
+    assert np.array_equal(wide, np.concatenate([x.data for x in given[: 3 * at_once : 3]]))
     for k, (one, other) in enumerate(itertools.pairwise(given)):
         assert one.data.shape[0] == batch
         follows = np.allclose(other.column[:, 1:], one.column[:, 1:] + one.update)

@@ -124,10 +124,12 @@ def test_work_is_recorded_once_and_replayed(device, monkeypatch):
         assert isinstance(given, Graph)
         recording.append("now")
         yield
-        recording[-1] = "over"
+        recording.append("over")
 
     def work():
-        if recording[-1:] != ["now"]:
+        if recording[-1:] == ["now"]:
+            recording[-1] = "work"
+        else:
             done.append("worked")
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
@@ -136,7 +138,7 @@ def test_work_is_recorded_once_and_replayed(device, monkeypatch):
     for calls in range(1, 5):
         recorded()
         assert len(done) == calls
-    assert recording == (["over"] if device == "cuda" else [])
+    assert recording == (["work", "over"] if device == "cuda" else [])
     assert done == ["worked", *(["replayed"] * 3 if device == "cuda" else ["worked"] * 3)]
 
 

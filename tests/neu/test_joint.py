@@ -83,13 +83,13 @@ def test_longest_context(monkeypatch):
 @pytest.mark.bad_input
 def test_refuses():
     process = random_mrp(2, 0.5, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="num_transitions is 0"):
+    with pytest.raises(ValueError, match="num_transitions is 0; it must be at least 1"):
         moments_by_counts(process, np.eye(2), 0, [1])
     for depths, words in (
         ([2, 1], "depths are"),
         ([1, 1], "depths are"),
         ([], "depths are"),
-        ([-1, 1], "depths is -1"),
+        ([-1, 1], "depths is -1; it must be at least 0"),
     ):
         with pytest.raises(ValueError, match=words):
             moments_by_counts(process, np.eye(2), 3, depths)
@@ -97,5 +97,5 @@ def test_refuses():
         moments_by_counts(process, np.eye(2), 3, [1], step_size=0)
     with pytest.raises(ValueError, match="process has 3 states; tables of pairs are formed for 2"):
         moments_by_counts(random_mrp(3, 0.5, np.random.default_rng(0)), np.eye(2), 3, [1])
-    with pytest.raises(ValueError, match="num_features is 0"):
+    with pytest.raises(ValueError, match="num_features is 0; it must be at least 1"):
         pair_entries(0)

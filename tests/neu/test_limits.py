@@ -5,7 +5,7 @@ import pytest
 
 from icrl import mrp
 from icrl.neu.limits import asymptotics, limit_gradient, limit_update
-from icrl.neu.loss import TaskDistribution
+from icrl.neu.loss import TaskDistribution, construction_gradient
 
 
 @pytest.fixture
@@ -29,6 +29,37 @@ def test_deterministic_chain_has_no_growth_in_the_scores():
     assert np.abs(seen.target_slope).max() < 1e-15
     assert np.abs(seen.target_limit).max() < 1e-15
     assert np.abs(seen.reward).max() > 0.1
+
+
+def test_update_is_the_mean_of_its_definition(tasks):
+    """Over tasks, states as often as they occur: TD error times gradient; both numbers are 1 if not given."""
+    for options in ({}, {"step_size": 0.6, "inverse_temperature": 1.7}):
+        expected = np.zeros((2, 5, 5))
+        for process in tasks.processes:
+            full = {"step_size": 1.0, "inverse_temperature": 1.0} | options
+            _, td_errors, gradients = limit_gradient(tasks.features, process, 3, **full)
+            for mu, td_error, gradient in zip(
+                process.stationary_distribution(), td_errors, gradients, strict=True
+            ):
+                expected += mu * td_error * gradient / 3
+        np.testing.assert_allclose(limit_update(tasks, 3, **options), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("step_size", [None, 0.6])
+def test_asymptotics_are_those_of_deep_transformers(step_size):
+    """An open context of three of four states, 70 layers and one more."""
+    features = 1.5 * np.array([[1.0, 0.2, 0], [0, 0, 9], [-0.3, 1, 0.1], [0, -0.2, 1]])
+    states = np.array([2, 0, 3, 0, 0, 2, 3, 2, 0, 3])
+    given = features, states, np.array([1.0, 0, -0.5, 2])[states[:-1]], 0.5
+    seen = asymptotics(*given) if step_size is None else asymptotics(*given, step_size=step_size)
+    (_, one), (_, two) = (construction_gradient(*given, n, step_size or 1.0) for n in (70, 71))
+    np.testing.assert_allclose(one[0, 5], seen.current, atol=1e-8)
+    np.testing.assert_allclose((two - one)[0, 3], seen.reward, atol=1e-8)
+    still, rising = [0, 1, 2, 5], [3, 4]
+    np.testing.assert_allclose(one[1, 4, still], seen.target_limit[still], atol=1e-8)
+    np.testing.assert_allclose((two - one)[1, 4, rising], seen.target_slope[rising], atol=1e-8)
+    assert not seen.target_limit[rising].any()
+    assert not seen.target_slope[still].any()
 
 
 def test_step_size_scales_the_first_layer(tasks):
@@ -97,6 +128,7 @@ CONTEXT = {
             {"features": np.ones((2, 1))},
             "the spectral radius 1; it must be below 1",
         ),
+        ({"features": np.array([[1.0], [1 + 1e-6]])}, "features gives a linear system of condition"),
         ({"states": np.array([0, 1, 0, 2])}, r"states\[3\] is 2; states run from 0 to 1"),
     ],
 )
