@@ -50,13 +50,13 @@ def test_the_construction_is_aligned_and_closes_what_its_updater_closes(monkeypa
     small = replace(comparison.WORLDS["random"], runs=3, records=(0, 10, 40))
     monkeypatch.setitem(comparison.WORLDS, "random", small)
     block = pack_block(*(x.numpy() for x in sarsa_weights(36, 1.0))).tolist()
-    given = {"block": block, "step_size": 4.0, "runs": 2, "windows": 10, "seed": 0}
+    given = {"block": block, "step_size": 8.0, "runs": 2, "windows": 10, "seed": 0}
     moment = moment_row(step=7, loss="1", **given)
     assert (moment["step"], moment["loss"], moment["runs"]) == (7, "1", 2)
     assert moment["score_cosine"] == moment["value_cosine"] == 1
     assert moment["share_low"] <= moment["share"] <= moment["share_high"]
     rows = block_rows(world="random", learner="trained", number=1, **given)
-    built = comparison.evaluate("random", "trained 2", comparison.LEARNERS["linear"][0](4.0), 0, runs=2)
+    built = comparison.evaluate("random", "trained 2", comparison.LEARNERS["linear"][0](8.0), 0, runs=2)
     assert rows == built[:2]
     gauged = block_rows(world="random", learner="trained, gauge set", number=1, **given)
     assert [row["learner"] for row in gauged] == ["trained, gauge set 2"] * 2
@@ -64,17 +64,19 @@ def test_the_construction_is_aligned_and_closes_what_its_updater_closes(monkeypa
 
 def test_any_block_as_it_is_and_with_its_gauge_set(monkeypatch):
     """A block that no gauge leaves alone, by the updater it makes; fewer runs and windows than usual."""
-    small = replace(comparison.WORLDS["random"], runs=3, records=(0, 1, 2))
-    monkeypatch.setitem(comparison.WORLDS, "random", small)
-    block = np.random.default_rng(1).normal(size=(73, 74)) / 100
-    block = block[:, :73].tolist()
-    P, V = unpack_block(np.array(block))
-    few = {"runs": 2, "windows": 1}
+    world = "random, discount 0.5"  # where blocks that are the same in training differ
+    small = replace(comparison.WORLDS[world], runs=3, records=(0, 3, 4))
+    monkeypatch.setitem(comparison.WORLDS, world, small)
+    block = np.random.default_rng(1).normal(size=(73, 74))[:, :73] / 10
+    P, V = unpack_block(block)
+    few, found = {"runs": 2, "windows": 3}, []
     for name, given in (("trained", (P, V)), ("trained, gauge set", regauge(P, V, 0.9))):
-        rows = block_rows(world="random", learner=name, number=0, block=block, step_size=0.5, seed=0, **few)
-        updater = FrozenBlock(*given, 0.5)
-        assert rows == comparison.evaluate("random", f"{name} 1", updater, 0, **few)
-        assert [(row["windows"], row["runs"]) for row in rows] == [(0, 2), (1, 2)]
+        own = {"world": world, "learner": name, "number": 0, "block": block.tolist(), "seed": 0} | few
+        rows = block_rows(step_size=0.5, **own)
+        assert rows == comparison.evaluate(world, f"{name} 1", FrozenBlock(*given, 0.5), 0, **few)
+        assert [(row["windows"], row["runs"]) for row in rows] == [(0, 2), (3, 2)]
+        found.append(rows[1]["share"])
+    assert found[0] != found[1]
 
 
 def test_a_moment_is_measured_after_a_hundred_windows(monkeypatch):

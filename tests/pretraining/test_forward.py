@@ -92,12 +92,12 @@ def test_before_the_first_layer_all_values_are_0():
 @pytest.mark.parametrize("matrix", [0, 1])
 def test_one_entry_outside_its_mask_is_seen(matrix):
     """Every entry of both matrices, in one of two layers; the weights are left as they are."""
-    free = [torch.zeros(6, 6, dtype=torch.bool) for _ in range(2)]
-    free[0][5, 3:] = free[1][:3, :3] = True
-    weights = torch.zeros(2, 2, 6, 6, dtype=torch.float64)  # which matrix, layer
+    free = [torch.zeros(5, 5, dtype=torch.bool) for _ in range(2)]
+    free[0][4, 2:] = free[1][:2, :2] = True
+    weights = torch.zeros(2, 2, 5, 5, dtype=torch.float64)  # which matrix, layer
     weights[:, :] = torch.stack(free)[:, None]
-    for row in range(6):
-        for column in range(6):
+    for row in range(5):
+        for column in range(5):
             changed = weights.clone()
             changed[matrix, 1, row, column] = 0.5
             before = changed.clone()
