@@ -363,8 +363,8 @@ CLAIMS = Claims(
     Claim(
         "forgets-late",
         "ours",
-        "De Bruijn's chain of words of $m$ bits has no second eigenvalue, keeps some error whole for "
-        "$m-1$ steps, and is uniform after $m$; a cycle keeps all for ever.",
+        "De Bruijn's chain of words of $m$ bits has only the eigenvalues 1 and 0, keeps some error whole "
+        "for $m-1$ steps, and is uniform after $m$; a cycle keeps all for ever.",
         "identity",
         CHAPTER + "breaks",
         forgets_late,
@@ -382,7 +382,7 @@ CLAIMS = Claims(
         "price-first-constant",
         "ours",
         r"On closed contexts price first leaves $\gamma^L(\hat\mu^\top-w^\top\widehat M)\hat r/(1-\gamma)$ "
-        "along the slow direction, which is 0 for all rewards iff the normaliser is constant.",
+        "along the slow direction; with $\\gamma>0$ it is 0 for all rewards iff the normaliser is constant.",
         "identity",
         CHAPTER + "leaves",
         price_first_constant,

@@ -198,7 +198,7 @@ CLAIMS = Claims(
         for name, source, statement, kind, check, *risk in (
             (
                 "theorem-2-recursion",
-                "ours, towards Theorem 2 of Xie et al. (2026)",
+                "towards Theorem 2 of Xie et al. (2026); the proof ours",
                 "On a context that visits every state, "
                 r"$e_{l+1} = (I-\widehat M+\gamma\widehat P_n)e_l + \gamma(\widehat P_n-\widehat MP)v^\pi$ "
                 r"for the error $e_l=v_l-v^\pi$, from every start.",

@@ -15,7 +15,10 @@ from icrl.softmax_transformer import softmax_td_prompt
 
 @checked
 def chebyshev_steps(num_layers: int, discount: float) -> Float[np.ndarray, " L"]:
-    """``omega_1 = 1``, ``omega_2 = 2 / (2 - gamma^2)``, ``omega_{l+1} = 1 / (1 - gamma^2 omega_l / 4)``."""
+    """Steps of Chebyshev's iteration, one for each layer.
+
+    ``omega_1 = 1``, ``omega_2 = 2 / (2 - gamma^2)``, then ``omega_{l+1} = 1 / (1 - gamma^2 omega_l / 4)``.
+    """
     gamma, omega = valid.discount(discount), np.ones(valid.count("num_layers", num_layers, 1))
     for layer in range(1, len(omega)):
         omega[layer] = 2 / (2 - gamma**2) if layer == 1 else 1 / (1 - gamma**2 * omega[layer - 1] / 4)

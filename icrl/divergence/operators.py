@@ -55,7 +55,7 @@ def largest_step_size(operator: Float[np.ndarray, "S S"]) -> float:
 def critical_discount(features: Float[np.ndarray, "3 d"], process: MarkovRewardProcess) -> float:
     """Three states: small steps converge iff ``gamma`` is below this, ``(tr M - 1) / (tr(MP) - 1)``.
 
-    Infinite where ``tr(MP) <= 1``; above 1, every discount converges. The process's own discount plays no
+    Infinite where ``tr(MP) <= 1``; from 1 on, every discount converges. The process's own discount plays no
     role.
 
     Raises:

@@ -18,8 +18,9 @@ from icrl.divergence.exact_chains import LARGEST_PRECISION, ExactChain, Rational
 def independent_part(transition: Sequence[Sequence[Rational]]) -> tuple[fmpq, list[fmpq]] | None:
     """``(c, p)`` with ``P = c I + 1 p'``, or None if the chain has not this form.
 
-    These are the chains that draw the next state whatever the present one, mixed with staying put (``c`` may
-    be negative). On them, and on no others, softmax TD converges whatever the distinct features.
+    These are the chains that draw the next state whatever the present one, but for staying put, more often
+    (``c > 0``) or less (``c < 0``). With a positive discount, on them and on no others softmax TD converges
+    whatever the distinct features.
 
     Args:
         transition: ``(S, S)`` rational numbers.

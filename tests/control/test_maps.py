@@ -63,6 +63,8 @@ def test_what_a_map_shows():
     letters = [(x.get_text(), *x.get_position(), x.get_ha(), x.get_va()) for x in ax.texts if x.get_text()]
     middle = "center", "center"
     assert letters[1:] == [*(("C", x, 3, *middle) for x in range(1, 11)), ("G", 11, 3, *middle)]
+    marks = [x for x in ax.texts if x.get_text() in ("C", "G")]
+    assert {x.get_color() for x in marks} == {plots.ink(plots.GREY)}  # quieter than arrows, legible on white
     assert letters[0] == ("S", pytest.approx(-0.44), pytest.approx(2.58), "left", "top")  # in its corner
 
     arrows = [x for x in ax.texts if getattr(x, "arrow_patch", None) is not None]

@@ -103,6 +103,13 @@ def test_mean_condition_is_that_of_the_normalisers(example):
     assert float(example().mean_condition().mid()) == pytest.approx(expected, rel=1e-9)
 
 
+def test_conditions_of_one_state():
+    """There is one normaliser, so both means are 1, and nothing flows in from elsewhere."""
+    chain = divergence.exact_chain([[1]], "9/10", [[3]])
+    assert float(chain.mean_condition().mid()) == pytest.approx(0.9)
+    assert float(chain.inflow_condition().mid()) == pytest.approx(0.81)
+
+
 def test_a_sign_that_no_precision_decides(monkeypatch):
     """Two states with the same features: an eigenvalue is exactly 0, and every ball around it holds 0."""
     monkeypatch.setattr(exact_chains, "LARGEST_PRECISION", 300)

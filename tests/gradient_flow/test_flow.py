@@ -38,6 +38,14 @@ def test_by_hand():
     assert np.array_equal(loss.hessian(score, value), [[36, 44], [44, 16]])
 
 
+def test_single_precision_is_computed_in_double(rng):
+    given = [np.eye(2)[None] + 0.1, np.ones((1, 1)), *(rng.normal(size=shape) for shape in ((2, 1), (2, 2)))]
+    single = [x.astype(np.float32) for x in given]
+    loss, exact = MimickingLoss(*single), MimickingLoss(*(x.astype(np.float64) for x in single))
+    score, value = np.array([[0.3], [0.7]]), np.array([[0.1, 0.2], [0.4, 0.9]])
+    assert loss.loss(score, value) == exact.loss(score, value)
+
+
 def test_derivatives(tasks, rng):
     def function(vector):
         return tasks.loss(*tasks.unpack(vector))
