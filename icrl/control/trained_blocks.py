@@ -58,7 +58,7 @@ def read_block(path: str | Path) -> tuple[Float[Tensor, "D D"], Float[Tensor, "D
 def trained_blocks(*, number: int, steps: int, seed: int) -> list[dict]:
     """Train a block at 9 states, 4 actions, discount 0.9; nine moments of that, the last one its end.
 
-    A task of ``book/sweeps/control.py``; training as in the chapter on gradient flow, ``number`` tells
+    A task of ``book/sweeps/control.py``; training as in the chapter on teacher mimicking, ``number`` tells
     blocks of the same ``seed`` apart.
     """
     valid.count("steps", steps, 1)

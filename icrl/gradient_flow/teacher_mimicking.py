@@ -1,7 +1,7 @@
 """Algorithm 1 of Liang and Lai (2026), here with Adam: a block is trained to make SARSA's update.
 
 The small form, one block on a few tasks. At the size of the paper's experiment:
-:mod:`icrl.gradient_flow.experiment`. See :doc:`/book/gradient-flow`.
+:mod:`icrl.gradient_flow.experiment`. See :doc:`/book/teacher-mimicking`.
 """
 
 from typing import NamedTuple
@@ -68,7 +68,7 @@ def train(
         init_scale: standard deviation of the entries at the start.
         records: how many moments of the training to keep.
 
-    Source: Liang and Lai (2026), Algorithm 1. See :doc:`/book/gradient-flow`.
+    Source: Liang and Lai (2026), Algorithm 1. See :doc:`/book/teacher-mimicking`.
     """
     d = valid.count("num_states", num_states, 1) * valid.count("num_actions", num_actions, 1)
     num_steps, batch = valid.count("num_steps", num_steps, 1), valid.count("batch", batch, 1)
