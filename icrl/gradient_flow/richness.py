@@ -106,8 +106,9 @@ def richness(loss: MimickingLoss, scale: float = 1.0) -> Richness:
     """Which directions a set of tasks leaves free at the teacher; run it on *your* task distribution.
 
     Args:
-        loss: the tasks, for instance of :func:`icrl.gradient_flow.flow.mimicking_loss`; at least as many as
-            there are entries to learn, or the sample itself leaves directions free.
+        loss: the tasks, for instance of :func:`icrl.gradient_flow.flow.mimicking_loss`. If ``T q`` is less
+            than the number of entries to learn less one, the sample itself leaves directions free; if ``T``
+            is less than ``k m (m + 1) / 2``, the tasks are not rich, whatever they are.
         scale: ``c``, where on the manifold to look. The count does not depend on it, the gap does.
 
     Raises:
