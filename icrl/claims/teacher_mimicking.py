@@ -253,7 +253,7 @@ CLAIMS = Claims(
         "following-protects",
         "ours",
         "With one-hot features, more starts align under Algorithm 1, whose weights follow the teacher, than "
-        "on independent transitions with the same optimiser, by a third of all and more.",
+        "on independent transitions and weights drawn anew, with the same optimiser, by a third or more.",
         "control",
         "protects",
         following_protects,

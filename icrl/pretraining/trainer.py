@@ -1,9 +1,9 @@
 """Multi-task pretraining of the transformer from a random start: many seeds, prompts and worlds at once.
 
 Each step draws fresh worlds and moves the weights along the semi-gradient of the TD error at the query
-(or of the error of the Monte Carlo return). Each seed has its own start and its own worlds; seeds share
-nothing but the batch. That training under masks is looked at: Xie et al. (2026), Appendix F; the loss, the
-form of the masks and all numbers are ours. See :doc:`/book/emergence`.
+(Wang et al., 2025; or of the error of the Monte Carlo return). Each seed has its own start and its own
+worlds; seeds share nothing but the batch. That training under masks is looked at: Xie et al. (2026),
+Appendix F; the form of the masks and all numbers are ours. See :doc:`/book/emergence`.
 """
 
 import math
