@@ -88,7 +88,7 @@ def about(path, notebook):
     pages = settings.get("html_baseurl") or "../_build/html"
     text = "\n".join(cell.source for cell in notebook.cells)
     title = re.search(r"^# (.*)$", text, re.MULTILINE)[1]
-    data = ", and the folder `book/data` beside it" if '"data"' in text else ""
+    data = ", and the folder `book/data` beside it" if re.search(r'"data["/]', text) else ""
     page = f"{pages}/book/{path.stem}.html"
     text = (
         f"**{title}**, from *In-context RL, executable*. As a [page]({page}) its cross-references are links. "

@@ -246,7 +246,8 @@ def claims():
     )
     yield (
         "ordinary-learns",
-        "An ordinary encoder of one layer learns the price of the mean, which one layer of TD cannot pay.",
+        "An ordinary encoder of one layer learns the price of the mean, which one layer of tabular TD with "
+        "unit steps cannot pay.",
         "bound",
         "live",
         one_layer_learns,

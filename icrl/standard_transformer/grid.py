@@ -32,7 +32,10 @@ FACTORS = {
     "loops": {"kinds": ("loop",)},
     "discount .9": {"discount": 0.9},
 }
-"""Changes of one factor of the first main case; one seed each in the first sweep, more in the second."""
+"""Changes of one factor of the first main case (of two in ``"gaussian"``: the names' law and dimension).
+
+One seed each in the first sweep, more in the second.
+"""
 
 
 @checked

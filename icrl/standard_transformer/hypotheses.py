@@ -1,9 +1,9 @@
 """What a trained network might be computing: every hypothesis as a matrix that is applied to the rewards.
 
 Given the counts of a context each of them is linear in the rewards, ``v = H r``. So its values, and what
-it predicts for the Jacobian of a network, come from the same ``H``. All share one rule for what was never
-visited: the reward there is the mean reward of the context, and every step from there is a draw from the
-visits. See :doc:`/book/standard-transformer`.
+it predicts for the Jacobian of a network, come from the same ``H``. All but :func:`bayes` share one rule
+for what was never visited: the reward there is the mean reward of the context, and every step from there is
+a draw from the visits. See :doc:`/book/standard-transformer`.
 """
 
 from typing import NamedTuple

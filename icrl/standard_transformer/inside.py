@@ -117,7 +117,7 @@ def probes(
     Returns:
         Held-out shares of variance. ``"plain"`` takes nothing out, ``"plain random"`` is the same on an
         untrained network, ``"partial"`` takes reward and mean reward out, ``"partial random"`` is that on
-        an untrained network, and ``"shuffled"`` has the labels of another world.
+        an untrained network, and ``"shuffled"`` is ``"partial"`` with the labels of another world.
     """
     untrained = initial_parameters(setting.architecture, len(parameters), generator, parameters.dtype)
     passes = {"": [], " random": []}

@@ -88,8 +88,8 @@ class Architecture:
 class OrdinaryTransformer(nn.Module):
     """Embedding, ``torch.nn.TransformerEncoder`` (pre-norm, ReLU, no dropout, no positions), readout.
 
-    Nothing in it knows of values: no sparse weights, no memory rows. The only mask is the usual one of a
-    prefix: the queries come last, and no token listens to a query.
+    Nothing in it knows of values: no sparse weights, no memory rows. The only mask is that of
+    Xie et al. (2026), eq. (1): the queries come last, and no token listens to a query, itself included.
     """
 
     def __init__(self, architecture: Architecture):
