@@ -297,8 +297,9 @@ def squared_norm(updates: Float[np.ndarray, "B ..."]) -> tuple[float, float]:
     """An unbiased estimate of ``||E u||^2`` from independent draws ``u``, and its standard error (ours).
 
     The square of the mean's norm would be too large by the noise, ``tr Cov(u) / B``. The mean of
-    ``<u_i, u_j>`` over pairs ``i != j`` is not; it may be negative. The standard error is on the safe side:
-    a quarter too large where the mean is 0, and more where entries outnumber draws.
+    ``<u_i, u_j>`` over pairs ``i != j`` is not; it may be negative. The standard error is right
+    where the mean is clear of 0 and draws are many; elsewhere it is rough, and rare large draws, not seen,
+    make it too small.
 
     Args:
         updates: ``(B, ...)``, ``B >= 2`` draws of equal weight.
