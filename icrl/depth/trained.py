@@ -58,7 +58,8 @@ def layer_focus(
 ) -> Float[Tensor, "K seeds"]:
     """How much each layer of each network attends to the own state: 1 itself only, 0 all states alike.
 
-    Negative if a state hears itself less than the others; how evenly they are heard it does not say. One-hot features and softmax attention only. The book calls a layer averaging where this is below 0.2.
+    Negative if a state hears itself less than the others; how evenly they are heard it does not say. For
+    one-hot features and softmax attention. The book calls a layer averaging where this is below 0.2.
     """
     return focus(state_attention(configuration, score_weights))
 
