@@ -258,7 +258,7 @@ CLAIMS = Claims(
     claim(
         "neu-other-order",
         "ours",
-        r"Layers first, one transition: for $n=1$, independent states and mean reward 0, $J_{L,1}$ grows like $L$; "
+        r"Layers first, $n=1$: for independent states and mean reward 0, $J_{L,1}$ grows like $L$; "
         r"one entry by $\operatorname{Var}(r)/(1-\gamma)^2$ a layer.",
         "identity",
         "order-proof",

@@ -1,4 +1,4 @@
-"""Does training find the averaging layer? Networks with weights of their own in each layer.
+"""Does training find a layer like the averaging one? Networks with weights of their own in each layer.
 
 Under the masks of :doc:`/book/emergence` a layer averages if its scores vanish; with weights of its own each
 layer may. Ours; see :doc:`/book/depth`.
@@ -58,7 +58,8 @@ def layer_focus(
 ) -> Float[Tensor, "K seeds"]:
     """How much each layer of each network attends to the own state: 1 itself only, 0 all states alike.
 
-    A layer *averages* where this is below 0.2; one-hot features and softmax attention only.
+    Negative if a state hears itself less than the others; how evenly they are heard it does not say. For
+    one-hot features and softmax attention. The book calls a layer averaging where this is below 0.2.
     """
     return focus(state_attention(configuration, score_weights))
 
