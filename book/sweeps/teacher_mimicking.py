@@ -30,6 +30,7 @@ WHAT_PROTECTS = {
     "always exploring": {"epsilon": 1.0},
     "weights frozen": {"follow": False},
     "always exploring, weights frozen": {"epsilon": 1.0, "follow": False},
+    "weights of another world": {"windows_from": "exchanged"},
     "independent transitions": INDEPENDENT,
     "independent transitions, SGD": INDEPENDENT | {"optimizer": "sgd", "learning_rate": 0.5},
 }
@@ -53,6 +54,7 @@ def tables(
     half: int,
     changed: int,
     tiny: int,
+    streams: int,
     seeds: int,
     some: int,
     states: int,
@@ -64,13 +66,14 @@ def tables(
 
     ``--batched`` steps with ``--batch`` processes side by side, and ``--full`` of them for the reported count
     of windows; ``--strict`` and ``--short`` steps of one window, ``--half`` of blocks that are deployed;
-    ``--changed`` steps of each one-change control and ``--tiny`` of those at 2 states. ``--seeds`` starts
-    share the draws of a training, ``--some`` the longer
-    ones. Richness for ``--states`` states and 4 actions, from ``--tasks`` tasks. Deployment in ``--worlds``
-    worlds of each kind, for ``--windows`` windows.
+    ``--changed`` steps of each one-change control and ``--tiny`` of those at 2 states, where each of
+    ``--streams`` starts has draws of its own. Elsewhere ``--seeds`` starts share the draws of a training,
+    ``--some`` the longer ones. Richness for ``--states`` states and 4 actions, from ``--tasks`` tasks.
+    Deployment in ``--worlds`` worlds of each kind, for ``--windows`` windows.
     """
     whole = {"batch": batch, "windows": 1000, "learning_rate": 1e-3}
-    grid = [("tiny", name, TINY | change, tiny, 2, seeds, 2) for name, change in WHAT_PROTECTS.items()]
+    grid = [("tiny", name, TINY | change, tiny, 2, 1, streams) for name, change in WHAT_PROTECTS.items()]
+    grid += [("tiny", "Algorithm 1, four times the steps", TINY, 4 * tiny, 2, 1, streams)]
     grid += [("change", name, change, changed, 2, seeds, 1) for name, change in CHANGES.items()]
     drawn = STRICT | {"at_once": 50} if strict > 60_000 else STRICT  # or it would take hours
     long = [("count", "one window", drawn, strict, 7, some, 1)]
@@ -109,6 +112,7 @@ SWEEP = Sweep(
         "half": 20_000,
         "changed": 4000,
         "tiny": 1200,
+        "streams": 40,
         "seeds": 5,
         "some": 3,
         "states": 9,
@@ -125,6 +129,7 @@ SWEEP = Sweep(
         "half": 3,
         "changed": 2,
         "tiny": 2,
+        "streams": 2,
         "seeds": 2,
         "some": 2,
         "states": 1,

@@ -21,7 +21,7 @@ from icrl.policies import epsilon_greedy
 CHOICES = {
     "method": ("sarsa", "actor-critic"),
     "features": ("fresh", "fixed", "one-hot"),
-    "windows_from": ("rollouts", "independent"),
+    "windows_from": ("rollouts", "exchanged", "independent"),
     "optimizer": ("adam", "sgd"),
     "schedule": ("cosine", "constant"),
 }
@@ -46,8 +46,9 @@ class Experiment:
         spread: first parameters of a process are uniform on ``(-spread, spread)``; may be 0.
         follow: whether the parameters follow the teacher from window to window, as Algorithm 1 asks, or
             stay as they were drawn.
-        windows_from: ``"rollouts"``, or ``"independent"``: pairs, their successors and the parameters are
-            drawn anew for every window, all independent.
+        windows_from: ``"rollouts"``; or ``"exchanged"``, each window shown with the parameters that another
+            world of the batch (the one before) has at the time, so that nothing but the match is lost; or
+            ``"independent"``: pairs, their successors and the parameters are drawn anew for every window.
         batch: processes side by side; 1 is the strict form.
         at_once: for long runs, so many batches are drawn side by side, to be shown one after the other; the
             draws are others, their law is the same.
@@ -73,7 +74,7 @@ class Experiment:
     concentration: float = 1.0
     spread: float = 1.0
     follow: bool = True
-    windows_from: Literal["rollouts", "independent"] = "rollouts"
+    windows_from: Literal["rollouts", "exchanged", "independent"] = "rollouts"
     batch: int = 50
     windows: int = 100
     at_once: int = 1
@@ -96,6 +97,8 @@ class Experiment:
                 raise ValueError(f"{name} is {getattr(self, name):g}; it must lie in [0, {most:g}]")
         if not isinstance(self.follow, bool):
             raise ValueError(f"follow is {self.follow!r}; it must be True or False")
+        if self.windows_from == "exchanged" and self.batch == 1:
+            raise ValueError('batch is 1; with windows_from="exchanged" it must be at least 2')
 
     @property
     def actor(self) -> bool:
@@ -327,8 +330,10 @@ def _lessons(setting, rng):
                 continue
             policies = behaviour(setting, worlds, parameters)
             window = worlds.window(policies, setting.num_transitions, rng, starts)
-            given = lesson(setting, worlds, window, parameters)
-            yield given
+            given = shown = lesson(setting, worlds, window, parameters)
+            if setting.windows_from == "exchanged":
+                shown = lesson(setting, worlds, window, np.roll(parameters, 1, axis=0))
+            yield shown
             starts = window.states[..., -1]
             if setting.follow:
                 parameters = parameters + given.update

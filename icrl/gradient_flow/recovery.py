@@ -105,7 +105,13 @@ def unseen_data(
 def experiment_tasks(
     setting: Experiment, num_tasks: int, rng: np.random.Generator, *, windows: int = 1
 ) -> MimickingLoss:
-    """The loss of the experiment's own tasks: the last of ``windows`` windows of each of ``T`` processes."""
+    """The loss of the experiment's own tasks: the last of ``windows`` windows of each of ``T`` processes.
+
+    Raises:
+        ValueError: windows that are not from rollouts, a count below 1.
+    """
+    if setting.windows_from != "rollouts":
+        raise ValueError(f'windows_from is {setting.windows_from!r}; it must be "rollouts" here')
     table = fixed_table(setting, rng) if setting.features == "fixed" else None
     worlds, starts = setting.worlds(valid.count("num_tasks", num_tasks, 1), rng, table), None
     parameters = setting.parameters(num_tasks, rng)

@@ -95,9 +95,11 @@ def test_deployment_refuses(monkeypatch, fault):
     assert not holds("mimicking-deployed")
 
 
-@pytest.mark.parametrize("change", [{"follow": False}, {"windows_from": "independent"}])
+@pytest.mark.parametrize(
+    "change", [{"follow": False}, {"windows_from": "exchanged"}, {"windows_from": "independent"}]
+)
 def test_protection_refuses(monkeypatch, change):
-    """Weights that stand still, and no rollouts at all, in the place of Algorithm 1."""
+    """Weights that stand still or are another world's, and no rollouts, in the place of Algorithm 1."""
     monkeypatch.setattr(chapter, "TINY", replace(chapter.TINY, **change))
     assert not holds("following-protects")
 

@@ -283,6 +283,19 @@ def test_all_windows_of_a_batch_are_shown_before_the_next(batch, at_once):
     assert len({w for x in given[::3] for w in x.column[:, 1]}) == (at_once + 1) * batch
 
 
+def test_exchanged_weights_are_those_of_the_world_before():
+    """The windows are those of rollouts, and so are the weights, each of them beside another window."""
+    changes = {"batch": 3, "features": "one-hot"}
+    for own, given in zip(
+        lessons(5, **changes), lessons(5, windows_from="exchanged", **changes), strict=True
+    ):
+        assert np.array_equal(given.data, own.data)
+        assert np.array_equal(given.column, own.column[[2, 0, 1]])
+        for x, column, update in zip(*given, strict=True):
+            shown = column[1:], x[:, :6], x[:, 6:12] / 0.7, x[:, 12]
+            assert np.allclose(column[1:] + update, sarsa_update(*shown, 0.7, 0.3))
+
+
 def test_independent_windows_have_no_process():
     """Successors are drawn apart from what follows; the update is still SARSA's."""
     given = lessons(1, windows_from="independent", batch=3, features="one-hot")[0]
@@ -320,6 +333,7 @@ BAD = [
     ({"num_states": 0}, "num_states is 0"),
     ({"num_actions": 2.0}, "num_actions is 2.0"),
     ({"batch": 0}, "batch is 0"),
+    ({"batch": 1, "windows_from": "exchanged"}, "batch is 1; with windows_from"),
     ({"windows": -1}, "windows is -1"),
     ({"at_once": 0}, "at_once is 0"),
     ({"discount": 1.0}, "discount is 1"),

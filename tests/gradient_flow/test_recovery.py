@@ -181,6 +181,8 @@ def test_refuses_blocks_and_tasks():
         recovery(setting, blocks[0], blocks[1][:, 1:])
     with pytest.raises(ValueError, match="num_tasks is 0"):
         experiment_tasks(setting, 0, rng)
+    with pytest.raises(ValueError, match="windows_from is 'independent'"):
+        experiment_tasks(replace(setting, windows_from="independent"), 2, rng)
     with pytest.raises(ValueError, match="windows is 0"):
         experiment_tasks(setting, 2, rng, windows=0)
     with pytest.raises(ValueError, match="chunk is 0"):
