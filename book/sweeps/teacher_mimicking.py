@@ -15,6 +15,7 @@ CHANGES = {
     "never exploring": {"epsilon": 0.0},
     "one fixed table": {"features": "fixed"},
     "one-hot": {"features": "one-hot"},
+    "one-hot, weights frozen": {"features": "one-hot", "follow": False},
     "constant rate": {"schedule": "constant"},
     "rate 0.001": {"learning_rate": 1e-3},
     "rate 0.01": {"learning_rate": 1e-2},

@@ -47,7 +47,7 @@ def fast_path(rng):
         tokens = prompts(tasks.features, tasks.states, tasks.worlds.reward)
         network = SoftmaxTransformer(4, c.discount, value[:, :, None], score[:, :, None])
         errors.append(relative_error(by_state.gather(-1, columns), network.values(tokens)))
-    return Evidence(largest(errors), 1e-12, "12 random networks, shared and per-layer, 6 worlds each")
+    return Evidence(largest(errors), 1e-12, "24 random networks, shared and per-layer, 6 worlds each")
 
 
 def gradients(rng):
