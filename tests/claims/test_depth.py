@@ -78,6 +78,17 @@ def shorter(module, name, position):
     return module, name, change
 
 
+def price_off(wrong):
+    """Priced TD pays a thousandth too much on contexts that `wrong(states)` picks."""
+    original = chapter.run
+
+    def run(weights, features, states, rewards, gamma):
+        rows = original(weights, features, states, rewards, gamma)
+        return rows + 1e-3 * (np.arange(len(rows)) == len(rows) - 1)[:, None] * wrong(states)
+
+    return chapter, "run", run
+
+
 def own_part(factor):
     """A certificate of priced TD whose bound, but for the floor, is scaled."""
     return lambda c, *_: replace(c, bound=c.floor + factor * (c.bound - c.floor))
@@ -130,6 +141,8 @@ BROKEN = {
         "price": changed(*priced, scaled_row(1.0001)),
         "averages by features": changed(*priced, attending_last_layer),
         "price first": changed(*priced, rolled),
+        "closed contexts": price_off(lambda states: states[0] == states[-1]),
+        "open contexts": price_off(lambda states: states[0] != states[-1]),
     },
     "price-first-constant": {
         "price": changed(*first, scaled_row(1.001, 0)),

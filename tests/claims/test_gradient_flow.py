@@ -94,6 +94,30 @@ def always(kind, name="random_tasks"):
     return lambda _, *args, **kwargs: original(kind, *args, **kwargs)
 
 
+def seen_along(side):
+    """Tasks whose moments show z on one side only, that of the value (b) or that of the score (eta)."""
+
+    def change(loss):
+        tilt = np.eye(loss.moments.shape[1]) + 1e-3 * np.eye(loss.moments.shape[1], k=1)
+        moments = tilt @ loss.moments if side == "value" else loss.moments @ tilt
+        object.__setattr__(loss, "moments", moments)  # past its own check of symmetry
+        return loss
+
+    return lambda: changed("random_tasks", change)
+
+
+def nothing_hidden():
+    """A start without a part along z: the raw balance is right."""
+    original = chapter.near
+
+    def near(rng, loss, *sizes):
+        score, value = original(rng, loss, *sizes)
+        z = chapter.richness(loss).data_null
+        return [score - z @ (z.T @ score) - 0.5 * z, value - value @ z @ z.T]
+
+    return near
+
+
 def untilted(result):
     """Autograd's loss and gradients, the one in P with a part that no flow of a loss has."""
     value, by_P, by_V = result
@@ -183,7 +207,10 @@ FAULTS = [
     ),
     ("one-hot-manifold", "random_tasks", lambda: always("ended")),
     ("one-hot-manifold", "random_tasks", lambda: always("gaussian")),
+    ("one-hot-manifold", "random_tasks", seen_along("value")),
+    ("one-hot-manifold", "random_tasks", seen_along("score")),
     ("unprojected-landing-misses", "landing_point", lambda: changed("landing_point", other_sign)),
+    ("unprojected-landing-misses", "near", nothing_hidden),
 ]
 AC_TASKS = "random_actor_critic_tasks"
 RATE_FAULTS = [
