@@ -21,7 +21,7 @@ CHANGES = {
     "rate 0.01": {"learning_rate": 1e-2},
     "gain 1": {"gain": 1.0},
 }
-"""One change each to the training that the chapter runs live."""
+"""One change each to the training that the chapter runs live; frozen weights beside one-hot features: two."""
 
 TINY = {"num_states": 2, "num_actions": 2, "features": "one-hot", "step_size": 1.0, "spread": 3**0.5}
 TINY |= {"batch": 32, "windows": 20, "learning_rate": 0.02, "gain": 0.1 * 14**0.5}

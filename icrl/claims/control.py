@@ -278,7 +278,7 @@ def raised_rewards(rng):
         process = random_mdp(6, 3, float(rng.uniform(0.3, 0.9)), rng)
         other = raised(process, float(rng.uniform(-2, 2)))
         seed, updater = int(rng.integers(2**31)), SoftmaxPairs(4, 3.0, 0.3, "all")
-        runs = [control([p], updater, range(25), np.random.default_rng(seed)) for p in (process, other)]
+        runs = [control([p], updater, range(26), np.random.default_rng(seed)) for p in (process, other)]
         different = max(different, np.abs(runs[0].policies - runs[1].policies).max())
     return Evidence(different, 0.0, "4 processes, 25 windows: largest difference of policies")
 

@@ -85,7 +85,7 @@ def operators(rng):
         ]
         for block, operator in pairs:
             runs = [
-                control(processes, Started(u, 1.0), range(12), np.random.default_rng(seed))
+                control(processes, Started(u, 1.0), range(13), np.random.default_rng(seed))
                 for u in (block, operator)
             ]
             tables = [getattr(u, "table", lambda m: m) for u in (block, operator)]
@@ -113,7 +113,7 @@ def invariance(rng):
         given = random_pairs(*shape, rng), int(rng.integers(1, 5)), float(rng.uniform(0.1, 0.6))
         learner = SoftmaxFeatures(*given, priced=bool(rng.integers(2)))
         runs = [
-            control(each, learner, range(20), np.random.default_rng(seed))
+            control(each, learner, range(21), np.random.default_rng(seed))
             for each in (processes, [scaled(p, by, offset) for p in processes])
         ]
         different = max(different, np.abs(runs[0].policies - runs[1].policies).max())
@@ -132,10 +132,10 @@ def centring(rng):
     for process in (random_mdp(5, 3, 0.9, rng), lake):
         seed, step, offset = int(rng.integers(2**31)), float(rng.uniform(0.1, 0.9)), float(rng.uniform(-2, 2))
         learner = Centred(Tabular("expected-sarsa", step))
-        run = control([process], learner, range(20), np.random.default_rng(seed))
+        run = control([process], learner, range(21), np.random.default_rng(seed))
         draws, start, paid = np.random.default_rng(seed), None, []
         q, actions = np.zeros(process.reward.shape), process.num_actions
-        for window in range(1, 20):
+        for window in range(1, 21):
             ties = np.round(q, 10) == np.round(q, 10).max(axis=1, keepdims=True)
             policy = 0.9 * ties / ties.sum(axis=1, keepdims=True) + 0.1 / actions
             roll = process.rollout(policy, 20, draws, start)
@@ -153,7 +153,7 @@ def centring(rng):
             if process.outcome_reward is None
             else process.outcome_reward + offset * ~process.terminal[:, None, None],
         )
-        other = control([told], learner, range(20), np.random.default_rng(seed))
+        other = control([told], learner, range(21), np.random.default_rng(seed))
         different = max(different, np.abs(run.policies - other.policies).max())
     return Evidence(
         largest(errors) if different == 0 else np.inf,
@@ -170,7 +170,7 @@ def price(rng):
         processes, seed = processes * 2, int(rng.integers(2**31))
         given = int(rng.integers(1, 5)), 4.0, float(rng.uniform(0.05, 0.5)), "all"
         runs = [
-            control(processes, SoftmaxPairs(*given, priced), range(25), np.random.default_rng(seed))
+            control(processes, SoftmaxPairs(*given, priced), range(26), np.random.default_rng(seed))
             for priced in (False, True)
         ]
         different = max(different, np.abs(runs[0].policies - runs[1].policies).max())
