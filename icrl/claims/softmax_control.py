@@ -91,7 +91,7 @@ def operators(rng):
             tables = [getattr(u, "table", lambda m: m) for u in (block, operator)]
             for x, y in zip(runs[0].memories, runs[1].memories, strict=True):
                 errors.append(relative_error(tables[0](x), tables[1](y)))
-    return Evidence(largest(errors), 1e-11, "8 learners, 2 worlds, 12 windows")
+    return Evidence(largest(errors), 1e-11, "8 learners, 3 worlds, 12 windows")
 
 
 def scaled(process, by, offset):
