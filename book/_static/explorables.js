@@ -188,7 +188,7 @@
       const rho = read(seen.radius, seen.radius > 0.9 && seen.radius < 1.1 ? 3 : 2);
       const words = {
         settles: ["It settles.", `The largest eigenvalue of a layer has modulus ${rho} < 1: the curves tend to the dashed values. Steps below ${read(seen.largestStep)} settle.`],
-        "step too large": ["It diverges at this step size.", `The largest eigenvalue has modulus ${rho} > 1; steps below ${read(seen.largestStep)} settle.`],
+        "step too large": ["It does not settle at this step size.", `The largest eigenvalue has modulus ${rho} ≥ 1; steps below ${read(seen.largestStep)} settle.`],
         "no step helps": ["It diverges at every step size.", `The largest eigenvalue has modulus ${rho} > 1, and a smaller α only slows it down: some eigenvalue stays outside the circle.`],
       }[seen.verdict];
       const list = seen.eigenvalues.map(([re, im]) => read(re) + (im ? ` ${im < 0 ? "−" : "+"} ${read(Math.abs(im))}i` : ""));
