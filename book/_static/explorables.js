@@ -114,7 +114,7 @@
     return [lo - pad * (hi - lo), hi + pad * (hi - lo)];
   };
   const spaced = (from, to, count) => Array.from({ length: count }, (_, i) => from + ((to - from) * i) / (count - 1));
-  /* Round numbers between lo and hi, three to six of them. */
+  /* Round numbers between lo and hi, two to six of them. */
   function ticks(lo, hi) {
     const rough = (hi - lo) / 5;
     const power = 10 ** Math.floor(Math.log10(rough));
@@ -187,9 +187,9 @@
 
       const rho = read(seen.radius, seen.radius > 0.9 && seen.radius < 1.1 ? 3 : 2);
       const words = {
-        settles: ["It settles.", `The largest eigenvalue of a layer has modulus ${rho} < 1: the curves tend to the dashed values. Steps below ${read(seen.largestStep)} settle.`],
+        settles: ["It settles.", `The largest eigenvalue of a layer has modulus ${rho}, below 1: the curves tend to the dashed values. Steps below ${read(seen.largestStep)} settle.`],
         "step too large": ["It does not settle at this step size.", `The largest eigenvalue has modulus ${rho} ≥ 1; steps below ${read(seen.largestStep)} settle.`],
-        "no step helps": ["It diverges at every step size.", `The largest eigenvalue has modulus ${rho} > 1, and a smaller α only slows it down: some eigenvalue stays outside the circle.`],
+        "no step helps": ["It diverges at every step size.", `The largest eigenvalue has modulus ${rho}, above 1, and a smaller α only slows it down: some eigenvalue stays outside the circle.`],
       }[seen.verdict];
       const list = seen.eigenvalues.map(([re, im]) => read(re) + (im ? ` ${im < 0 ? "−" : "+"} ${read(Math.abs(im))}i` : ""));
       const last = seen.values[40].map((v) => read(v)).join(", ");
